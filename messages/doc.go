@@ -1,0 +1,2 @@
+// Package messages holds everything that crosses a mailbox, in protobuf and nothing else.
+package messages

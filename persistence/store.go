@@ -1,0 +1,79 @@
+// Package persistence says what a store is: a keeper of small versioned records.
+// It imports nothing of this project; each backend is a package below it and
+// passes the contract in persistencetest.
+package persistence
+
+import (
+	"context"
+	"errors"
+)
+
+// Errors of every backend. Callers compare with errors.Is.
+var (
+	// ErrNotFound: no record has this key.
+	ErrNotFound = errors.New("persistence: record not found")
+	// ErrConflict: the record's version is not the one the caller read. Nothing was written.
+	ErrConflict = errors.New("persistence: record was changed by somebody else")
+	// ErrUncertain: the write may or may not have happened. The caller must
+	// forget what it believes and load again.
+	ErrUncertain = errors.New("persistence: outcome of the write is unknown")
+	// ErrUnavailable: nothing was written or read; trying later may help.
+	ErrUnavailable = errors.New("persistence: store unavailable")
+	// ErrTooLarge: the record is larger than MaxDataSize. Nothing was written.
+	ErrTooLarge = errors.New("persistence: record too large")
+)
+
+// Bounds that every backend keeps.
+const (
+	// MaxDataSize is the largest Data of one record in bytes (Consul KV takes 512 KiB).
+	MaxDataSize = 256 << 10
+	// MaxKeySize bounds Kind and ID together in bytes.
+	MaxKeySize = 400
+)
+
+// Key names a record. Kind is a short lower-case word; ID is any UTF-8 text.
+type Key struct {
+	Kind string
+	ID   string
+}
+
+// Record is one versioned value. Version is as read; 0 means "must not exist yet".
+// Versions of one key rise strictly while it exists; after a delete they may start anew.
+type Record struct {
+	Key     Key
+	Version int64
+	Data    []byte
+}
+
+// Op is one write of a batch: a save, or a delete if Delete is set (then Data is ignored).
+type Op struct {
+	Record Record
+	Delete bool
+}
+
+// Result answers one Op: the new version of a save, or why it was not done.
+type Result struct {
+	Version int64
+	Err     error
+}
+
+// Store keeps records. All methods may be called concurrently. The store neither
+// keeps nor changes a caller's Data after the call; what it returns is the caller's.
+type Store interface {
+	// Load returns the record or ErrNotFound.
+	Load(ctx context.Context, key Key) (Record, error)
+	// Save writes Data if Version is still current and returns the new version;
+	// ErrConflict if not. That is what fences a stale writer.
+	Save(ctx context.Context, record Record) (version int64, err error)
+	// Delete removes the record if version is still current. Deleting what is
+	// absent is ErrNotFound.
+	Delete(ctx context.Context, key Key, version int64) error
+	// Scan returns up to limit records of a kind in ascending order of ID,
+	// beginning after the given ID ("" = from the start).
+	Scan(ctx context.Context, kind, after string, limit int) ([]Record, error)
+	// Apply does many writes at once. Each succeeds or fails by itself, in order,
+	// with the same rules as Save and Delete; results are index-aligned.
+	Apply(ctx context.Context, ops []Op) []Result
+	// Close waits for running calls; later calls return ErrUnavailable.
+	Close() error
+}
