@@ -766,10 +766,12 @@ func (x *SlotReserved) GetView() *ServerView {
 }
 
 type SlotRefused struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	ServerId      string                 `protobuf:"bytes,2,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
-	Refusal       *Refusal               `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	SessionId string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	ServerId  string                 `protobuf:"bytes,2,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	Refusal   *Refusal               `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// The server's present view, so that the placer does not ask it again at once.
+	View          *ServerView `protobuf:"bytes,4,opt,name=view,proto3" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -825,6 +827,153 @@ func (x *SlotRefused) GetRefusal() *Refusal {
 	return nil
 }
 
+func (x *SlotRefused) GetView() *ServerView {
+	if x != nil {
+		return x.View
+	}
+	return nil
+}
+
+// SessionBound: a session belongs to this server without having asked for a slot:
+// it was found there, or moved there with its host.
+type SessionBound struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ServerId      string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	SessionId     string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	DcvId         string                 `protobuf:"bytes,3,opt,name=dcv_id,json=dcvId,proto3" json:"dcv_id,omitempty"`
+	Owner         string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	Type          SessionType            `protobuf:"varint,5,opt,name=type,proto3,enum=opensessionmanager.messages.SessionType" json:"type,omitempty"`
+	External      bool                   `protobuf:"varint,6,opt,name=external,proto3" json:"external,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionBound) Reset() {
+	*x = SessionBound{}
+	mi := &file_server_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionBound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionBound) ProtoMessage() {}
+
+func (x *SessionBound) ProtoReflect() protoreflect.Message {
+	mi := &file_server_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionBound.ProtoReflect.Descriptor instead.
+func (*SessionBound) Descriptor() ([]byte, []int) {
+	return file_server_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SessionBound) GetServerId() string {
+	if x != nil {
+		return x.ServerId
+	}
+	return ""
+}
+
+func (x *SessionBound) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *SessionBound) GetDcvId() string {
+	if x != nil {
+		return x.DcvId
+	}
+	return ""
+}
+
+func (x *SessionBound) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *SessionBound) GetType() SessionType {
+	if x != nil {
+		return x.Type
+	}
+	return SessionType_SESSION_TYPE_UNSPECIFIED
+}
+
+func (x *SessionBound) GetExternal() bool {
+	if x != nil {
+		return x.External
+	}
+	return false
+}
+
+// SessionTaken answers SessionFound when another host's session holds the id: the
+// server grain reports it again under an id of its own.
+type SessionTaken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ServerId      string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	DcvId         string                 `protobuf:"bytes,2,opt,name=dcv_id,json=dcvId,proto3" json:"dcv_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionTaken) Reset() {
+	*x = SessionTaken{}
+	mi := &file_server_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionTaken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionTaken) ProtoMessage() {}
+
+func (x *SessionTaken) ProtoReflect() protoreflect.Message {
+	mi := &file_server_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionTaken.ProtoReflect.Descriptor instead.
+func (*SessionTaken) Descriptor() ([]byte, []int) {
+	return file_server_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SessionTaken) GetServerId() string {
+	if x != nil {
+		return x.ServerId
+	}
+	return ""
+}
+
+func (x *SessionTaken) GetDcvId() string {
+	if x != nil {
+		return x.DcvId
+	}
+	return ""
+}
+
 type ReleaseSlot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ServerId      string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
@@ -835,7 +984,7 @@ type ReleaseSlot struct {
 
 func (x *ReleaseSlot) Reset() {
 	*x = ReleaseSlot{}
-	mi := &file_server_proto_msgTypes[10]
+	mi := &file_server_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +996,7 @@ func (x *ReleaseSlot) String() string {
 func (*ReleaseSlot) ProtoMessage() {}
 
 func (x *ReleaseSlot) ProtoReflect() protoreflect.Message {
-	mi := &file_server_proto_msgTypes[10]
+	mi := &file_server_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1009,7 @@ func (x *ReleaseSlot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseSlot.ProtoReflect.Descriptor instead.
 func (*ReleaseSlot) Descriptor() ([]byte, []int) {
-	return file_server_proto_rawDescGZIP(), []int{10}
+	return file_server_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReleaseSlot) GetServerId() string {
@@ -890,7 +1039,7 @@ type LaunchSession struct {
 
 func (x *LaunchSession) Reset() {
 	*x = LaunchSession{}
-	mi := &file_server_proto_msgTypes[11]
+	mi := &file_server_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1051,7 @@ func (x *LaunchSession) String() string {
 func (*LaunchSession) ProtoMessage() {}
 
 func (x *LaunchSession) ProtoReflect() protoreflect.Message {
-	mi := &file_server_proto_msgTypes[11]
+	mi := &file_server_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1064,7 @@ func (x *LaunchSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchSession.ProtoReflect.Descriptor instead.
 func (*LaunchSession) Descriptor() ([]byte, []int) {
-	return file_server_proto_rawDescGZIP(), []int{11}
+	return file_server_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LaunchSession) GetServerId() string {
@@ -959,7 +1108,7 @@ type CloseSession struct {
 
 func (x *CloseSession) Reset() {
 	*x = CloseSession{}
-	mi := &file_server_proto_msgTypes[12]
+	mi := &file_server_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +1120,7 @@ func (x *CloseSession) String() string {
 func (*CloseSession) ProtoMessage() {}
 
 func (x *CloseSession) ProtoReflect() protoreflect.Message {
-	mi := &file_server_proto_msgTypes[12]
+	mi := &file_server_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +1133,7 @@ func (x *CloseSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSession.ProtoReflect.Descriptor instead.
 func (*CloseSession) Descriptor() ([]byte, []int) {
-	return file_server_proto_rawDescGZIP(), []int{12}
+	return file_server_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CloseSession) GetServerId() string {
@@ -1038,7 +1187,7 @@ type ServerCommand struct {
 
 func (x *ServerCommand) Reset() {
 	*x = ServerCommand{}
-	mi := &file_server_proto_msgTypes[13]
+	mi := &file_server_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1199,7 @@ func (x *ServerCommand) String() string {
 func (*ServerCommand) ProtoMessage() {}
 
 func (x *ServerCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_server_proto_msgTypes[13]
+	mi := &file_server_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1212,7 @@ func (x *ServerCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerCommand.ProtoReflect.Descriptor instead.
 func (*ServerCommand) Descriptor() ([]byte, []int) {
-	return file_server_proto_rawDescGZIP(), []int{13}
+	return file_server_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ServerCommand) GetServerId() string {
@@ -1124,7 +1273,7 @@ type OpenServer struct {
 
 func (x *OpenServer) Reset() {
 	*x = OpenServer{}
-	mi := &file_server_proto_msgTypes[14]
+	mi := &file_server_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1136,7 +1285,7 @@ func (x *OpenServer) String() string {
 func (*OpenServer) ProtoMessage() {}
 
 func (x *OpenServer) ProtoReflect() protoreflect.Message {
-	mi := &file_server_proto_msgTypes[14]
+	mi := &file_server_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1149,7 +1298,7 @@ func (x *OpenServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenServer.ProtoReflect.Descriptor instead.
 func (*OpenServer) Descriptor() ([]byte, []int) {
-	return file_server_proto_rawDescGZIP(), []int{14}
+	return file_server_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OpenServer) GetServerId() string {
@@ -1177,7 +1326,7 @@ type CloseServer struct {
 
 func (x *CloseServer) Reset() {
 	*x = CloseServer{}
-	mi := &file_server_proto_msgTypes[15]
+	mi := &file_server_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1338,7 @@ func (x *CloseServer) String() string {
 func (*CloseServer) ProtoMessage() {}
 
 func (x *CloseServer) ProtoReflect() protoreflect.Message {
-	mi := &file_server_proto_msgTypes[15]
+	mi := &file_server_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1351,7 @@ func (x *CloseServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseServer.ProtoReflect.Descriptor instead.
 func (*CloseServer) Descriptor() ([]byte, []int) {
-	return file_server_proto_rawDescGZIP(), []int{15}
+	return file_server_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CloseServer) GetServerId() string {
@@ -1289,12 +1438,24 @@ const file_server_proto_rawDesc = "" +
 	"\tserver_id\x18\x02 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
 	"machine_id\x18\x03 \x01(\tR\tmachineId\x12;\n" +
-	"\x04view\x18\x04 \x01(\v2'.opensessionmanager.messages.ServerViewR\x04view\"\x89\x01\n" +
+	"\x04view\x18\x04 \x01(\v2'.opensessionmanager.messages.ServerViewR\x04view\"\xc6\x01\n" +
 	"\vSlotRefused\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1b\n" +
 	"\tserver_id\x18\x02 \x01(\tR\bserverId\x12>\n" +
-	"\arefusal\x18\x03 \x01(\v2$.opensessionmanager.messages.RefusalR\arefusal\"I\n" +
+	"\arefusal\x18\x03 \x01(\v2$.opensessionmanager.messages.RefusalR\arefusal\x12;\n" +
+	"\x04view\x18\x04 \x01(\v2'.opensessionmanager.messages.ServerViewR\x04view\"\xd1\x01\n" +
+	"\fSessionBound\x12\x1b\n" +
+	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x15\n" +
+	"\x06dcv_id\x18\x03 \x01(\tR\x05dcvId\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12<\n" +
+	"\x04type\x18\x05 \x01(\x0e2(.opensessionmanager.messages.SessionTypeR\x04type\x12\x1a\n" +
+	"\bexternal\x18\x06 \x01(\bR\bexternal\"B\n" +
+	"\fSessionTaken\x12\x1b\n" +
+	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x15\n" +
+	"\x06dcv_id\x18\x02 \x01(\tR\x05dcvId\"I\n" +
 	"\vReleaseSlot\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
@@ -1353,7 +1514,7 @@ func file_server_proto_rawDescGZIP() []byte {
 }
 
 var file_server_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_server_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_server_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_server_proto_goTypes = []any{
 	(Availability)(0),             // 0: opensessionmanager.messages.Availability
 	(UnavailabilityReason)(0),     // 1: opensessionmanager.messages.UnavailabilityReason
@@ -1367,48 +1528,52 @@ var file_server_proto_goTypes = []any{
 	(*ReserveSlot)(nil),           // 9: opensessionmanager.messages.ReserveSlot
 	(*SlotReserved)(nil),          // 10: opensessionmanager.messages.SlotReserved
 	(*SlotRefused)(nil),           // 11: opensessionmanager.messages.SlotRefused
-	(*ReleaseSlot)(nil),           // 12: opensessionmanager.messages.ReleaseSlot
-	(*LaunchSession)(nil),         // 13: opensessionmanager.messages.LaunchSession
-	(*CloseSession)(nil),          // 14: opensessionmanager.messages.CloseSession
-	(*ServerCommand)(nil),         // 15: opensessionmanager.messages.ServerCommand
-	(*OpenServer)(nil),            // 16: opensessionmanager.messages.OpenServer
-	(*CloseServer)(nil),           // 17: opensessionmanager.messages.CloseServer
-	nil,                           // 18: opensessionmanager.messages.ServerView.VirtualByOwnerEntry
-	(*ServerFacts)(nil),           // 19: opensessionmanager.messages.ServerFacts
-	(*ServerLoad)(nil),            // 20: opensessionmanager.messages.ServerLoad
-	(*HelloRequest)(nil),          // 21: opensessionmanager.messages.HelloRequest
-	(*actor.PID)(nil),             // 22: actor.PID
-	(*Refusal)(nil),               // 23: opensessionmanager.messages.Refusal
-	(*SessionsUpdateRequest)(nil), // 24: opensessionmanager.messages.SessionsUpdateRequest
-	(SessionType)(0),              // 25: opensessionmanager.messages.SessionType
-	(*SessionSpec)(nil),           // 26: opensessionmanager.messages.SessionSpec
-	(*SetPermissionsRequest)(nil), // 27: opensessionmanager.messages.SetPermissionsRequest
-	(*ScreenshotRequest)(nil),     // 28: opensessionmanager.messages.ScreenshotRequest
+	(*SessionBound)(nil),          // 12: opensessionmanager.messages.SessionBound
+	(*SessionTaken)(nil),          // 13: opensessionmanager.messages.SessionTaken
+	(*ReleaseSlot)(nil),           // 14: opensessionmanager.messages.ReleaseSlot
+	(*LaunchSession)(nil),         // 15: opensessionmanager.messages.LaunchSession
+	(*CloseSession)(nil),          // 16: opensessionmanager.messages.CloseSession
+	(*ServerCommand)(nil),         // 17: opensessionmanager.messages.ServerCommand
+	(*OpenServer)(nil),            // 18: opensessionmanager.messages.OpenServer
+	(*CloseServer)(nil),           // 19: opensessionmanager.messages.CloseServer
+	nil,                           // 20: opensessionmanager.messages.ServerView.VirtualByOwnerEntry
+	(*ServerFacts)(nil),           // 21: opensessionmanager.messages.ServerFacts
+	(*ServerLoad)(nil),            // 22: opensessionmanager.messages.ServerLoad
+	(*HelloRequest)(nil),          // 23: opensessionmanager.messages.HelloRequest
+	(*actor.PID)(nil),             // 24: actor.PID
+	(*Refusal)(nil),               // 25: opensessionmanager.messages.Refusal
+	(*SessionsUpdateRequest)(nil), // 26: opensessionmanager.messages.SessionsUpdateRequest
+	(SessionType)(0),              // 27: opensessionmanager.messages.SessionType
+	(*SessionSpec)(nil),           // 28: opensessionmanager.messages.SessionSpec
+	(*SetPermissionsRequest)(nil), // 29: opensessionmanager.messages.SetPermissionsRequest
+	(*ScreenshotRequest)(nil),     // 30: opensessionmanager.messages.ScreenshotRequest
 }
 var file_server_proto_depIdxs = []int32{
-	19, // 0: opensessionmanager.messages.ServerRecord.facts:type_name -> opensessionmanager.messages.ServerFacts
-	19, // 1: opensessionmanager.messages.ServerView.facts:type_name -> opensessionmanager.messages.ServerFacts
-	20, // 2: opensessionmanager.messages.ServerView.load:type_name -> opensessionmanager.messages.ServerLoad
+	21, // 0: opensessionmanager.messages.ServerRecord.facts:type_name -> opensessionmanager.messages.ServerFacts
+	21, // 1: opensessionmanager.messages.ServerView.facts:type_name -> opensessionmanager.messages.ServerFacts
+	22, // 2: opensessionmanager.messages.ServerView.load:type_name -> opensessionmanager.messages.ServerLoad
 	0,  // 3: opensessionmanager.messages.ServerView.availability:type_name -> opensessionmanager.messages.Availability
 	1,  // 4: opensessionmanager.messages.ServerView.unavailability_reason:type_name -> opensessionmanager.messages.UnavailabilityReason
-	18, // 5: opensessionmanager.messages.ServerView.virtual_by_owner:type_name -> opensessionmanager.messages.ServerView.VirtualByOwnerEntry
-	21, // 6: opensessionmanager.messages.AgentAttached.hello:type_name -> opensessionmanager.messages.HelloRequest
-	22, // 7: opensessionmanager.messages.AgentAttached.link:type_name -> actor.PID
-	23, // 8: opensessionmanager.messages.AgentRejected.refusal:type_name -> opensessionmanager.messages.Refusal
-	24, // 9: opensessionmanager.messages.AgentReported.report:type_name -> opensessionmanager.messages.SessionsUpdateRequest
-	22, // 10: opensessionmanager.messages.AgentReported.link:type_name -> actor.PID
-	22, // 11: opensessionmanager.messages.AgentDetached.link:type_name -> actor.PID
-	25, // 12: opensessionmanager.messages.ReserveSlot.type:type_name -> opensessionmanager.messages.SessionType
+	20, // 5: opensessionmanager.messages.ServerView.virtual_by_owner:type_name -> opensessionmanager.messages.ServerView.VirtualByOwnerEntry
+	23, // 6: opensessionmanager.messages.AgentAttached.hello:type_name -> opensessionmanager.messages.HelloRequest
+	24, // 7: opensessionmanager.messages.AgentAttached.link:type_name -> actor.PID
+	25, // 8: opensessionmanager.messages.AgentRejected.refusal:type_name -> opensessionmanager.messages.Refusal
+	26, // 9: opensessionmanager.messages.AgentReported.report:type_name -> opensessionmanager.messages.SessionsUpdateRequest
+	24, // 10: opensessionmanager.messages.AgentReported.link:type_name -> actor.PID
+	24, // 11: opensessionmanager.messages.AgentDetached.link:type_name -> actor.PID
+	27, // 12: opensessionmanager.messages.ReserveSlot.type:type_name -> opensessionmanager.messages.SessionType
 	3,  // 13: opensessionmanager.messages.SlotReserved.view:type_name -> opensessionmanager.messages.ServerView
-	23, // 14: opensessionmanager.messages.SlotRefused.refusal:type_name -> opensessionmanager.messages.Refusal
-	26, // 15: opensessionmanager.messages.LaunchSession.spec:type_name -> opensessionmanager.messages.SessionSpec
-	27, // 16: opensessionmanager.messages.ServerCommand.set_permissions:type_name -> opensessionmanager.messages.SetPermissionsRequest
-	28, // 17: opensessionmanager.messages.ServerCommand.screenshot:type_name -> opensessionmanager.messages.ScreenshotRequest
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	25, // 14: opensessionmanager.messages.SlotRefused.refusal:type_name -> opensessionmanager.messages.Refusal
+	3,  // 15: opensessionmanager.messages.SlotRefused.view:type_name -> opensessionmanager.messages.ServerView
+	27, // 16: opensessionmanager.messages.SessionBound.type:type_name -> opensessionmanager.messages.SessionType
+	28, // 17: opensessionmanager.messages.LaunchSession.spec:type_name -> opensessionmanager.messages.SessionSpec
+	29, // 18: opensessionmanager.messages.ServerCommand.set_permissions:type_name -> opensessionmanager.messages.SetPermissionsRequest
+	30, // 19: opensessionmanager.messages.ServerCommand.screenshot:type_name -> opensessionmanager.messages.ScreenshotRequest
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_server_proto_init() }
@@ -1418,7 +1583,7 @@ func file_server_proto_init() {
 	}
 	file_agent_proto_init()
 	file_session_proto_init()
-	file_server_proto_msgTypes[13].OneofWrappers = []any{
+	file_server_proto_msgTypes[15].OneofWrappers = []any{
 		(*ServerCommand_SetPermissions)(nil),
 		(*ServerCommand_Screenshot)(nil),
 	}
@@ -1428,7 +1593,7 @@ func file_server_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_server_proto_rawDesc), len(file_server_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

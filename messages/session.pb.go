@@ -1589,11 +1589,13 @@ func (x *SessionCloseFailed) GetMessage() string {
 
 // SessionFound: a report shows the session alive on a server.
 type SessionFound struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	ServerId      string                 `protobuf:"bytes,2,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
-	MachineId     string                 `protobuf:"bytes,3,opt,name=machine_id,json=machineId,proto3" json:"machine_id,omitempty"`
-	DcvSession    *DcvSession            `protobuf:"bytes,4,opt,name=dcv_session,json=dcvSession,proto3" json:"dcv_session,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	SessionId  string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	ServerId   string                 `protobuf:"bytes,2,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	MachineId  string                 `protobuf:"bytes,3,opt,name=machine_id,json=machineId,proto3" json:"machine_id,omitempty"`
+	DcvSession *DcvSession            `protobuf:"bytes,4,opt,name=dcv_session,json=dcvSession,proto3" json:"dcv_session,omitempty"`
+	// True when session_id is one the server grain made up, see SessionTaken.
+	Alias         bool `protobuf:"varint,5,opt,name=alias,proto3" json:"alias,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1656,12 +1658,20 @@ func (x *SessionFound) GetDcvSession() *DcvSession {
 	return nil
 }
 
+func (x *SessionFound) GetAlias() bool {
+	if x != nil {
+		return x.Alias
+	}
+	return false
+}
+
 // SessionVanished: a full report of its server does not show it any more.
 type SessionVanished struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	ServerId      string                 `protobuf:"bytes,2,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Code          string                 `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1706,6 +1716,13 @@ func (x *SessionVanished) GetSessionId() string {
 func (x *SessionVanished) GetServerId() string {
 	if x != nil {
 		return x.ServerId
+	}
+	return ""
+}
+
+func (x *SessionVanished) GetCode() string {
+	if x != nil {
+		return x.Code
 	}
 	return ""
 }
@@ -2046,7 +2063,7 @@ const file_session_proto_rawDesc = "" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1b\n" +
 	"\tserver_id\x18\x02 \x01(\tR\bserverId\x12\x12\n" +
 	"\x04code\x18\x03 \x01(\tR\x04code\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\"\xb3\x01\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xc9\x01\n" +
 	"\fSessionFound\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1b\n" +
@@ -2054,12 +2071,14 @@ const file_session_proto_rawDesc = "" +
 	"\n" +
 	"machine_id\x18\x03 \x01(\tR\tmachineId\x12H\n" +
 	"\vdcv_session\x18\x04 \x01(\v2'.opensessionmanager.messages.DcvSessionR\n" +
-	"dcvSession\"e\n" +
+	"dcvSession\x12\x14\n" +
+	"\x05alias\x18\x05 \x01(\bR\x05alias\"y\n" +
 	"\x0fSessionVanished\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1b\n" +
-	"\tserver_id\x18\x02 \x01(\tR\bserverId\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"P\n" +
+	"\tserver_id\x18\x02 \x01(\tR\bserverId\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"P\n" +
 	"\x12SessionUnreachable\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1b\n" +

@@ -1,0 +1,87 @@
+package session
+
+import (
+	"time"
+
+	"opensessionmanager/messages"
+)
+
+// Record is the durable form. Unknown that nobody asked to delete is stored as
+// Ready: whether a host can be reached is not worth a write.
+func (s Session) Record() *messages.SessionRecord {
+	state := s.State
+	if state == Unknown && !s.DeleteAsked {
+		state = Ready
+	}
+	return &messages.SessionRecord{
+		Id: s.ID, DcvId: s.DCVID, Spec: s.Spec, External: s.External,
+		State: string(state), CreatedUnixMs: millis(s.Created), SinceUnixMs: millis(s.Since),
+		DeadlineUnixMs: millis(s.Deadline), ServerId: s.ServerID, MachineId: s.MachineID,
+		Attempts: int32(s.Attempts), TriedServers: s.Tried,
+		ReasonCode: s.Reason.Code, ReasonText: s.Reason.Text,
+		DeleteAsked: s.DeleteAsked, CloseOwed: s.CloseOwed, RequestDigest: s.Digest,
+		LastDisconnectionUnixMs: millis(s.Disconnected), StorageRoot: s.StorageRoot,
+	}
+}
+
+// FromRecord is the inverse of Record.
+func FromRecord(r *messages.SessionRecord) Session {
+	return Session{
+		ID: r.GetId(), DCVID: r.GetDcvId(), Spec: r.GetSpec(), External: r.GetExternal(),
+		State: State(r.GetState()), Created: instant(r.GetCreatedUnixMs()), Since: instant(r.GetSinceUnixMs()),
+		Deadline: instant(r.GetDeadlineUnixMs()), ServerID: r.GetServerId(), MachineID: r.GetMachineId(),
+		Attempts: int(r.GetAttempts()), Tried: r.GetTriedServers(),
+		Reason:      Reason{Code: r.GetReasonCode(), Text: r.GetReasonText()},
+		DeleteAsked: r.GetDeleteAsked(), CloseOwed: r.GetCloseOwed(), Digest: r.GetRequestDigest(),
+		Disconnected: instant(r.GetLastDisconnectionUnixMs()), StorageRoot: r.GetStorageRoot(),
+	}
+}
+
+// View is the published picture (contract section 1.2).
+func (s Session) View(version int64) *messages.SessionView {
+	state, substate := s.seen()
+	v := &messages.SessionView{
+		Id: s.ID, DcvId: s.DCVID, Name: s.Spec.GetName(), Owner: s.Spec.GetOwner(), Type: s.Spec.GetType(),
+		State: state, Substate: substate, CreationUnixMs: millis(s.Created),
+		LastDisconnectionUnixMs: millis(s.Disconnected), NumOfConnections: s.Connections,
+		StorageRoot: s.StorageRoot, ServerId: s.ServerID, External: s.External, Version: version,
+	}
+	if s.Spec != nil {
+		v.MaxConcurrentClients = s.Spec.MaxConcurrentClients
+	}
+	if s.State != Ready { // contract section 17: absent when READY
+		v.ReasonCode, v.StateReason = s.Reason.Code, s.Reason.Text
+	}
+	return v
+}
+
+func (s Session) seen() (messages.SessionState, messages.SessionSubstate) {
+	switch s.State {
+	case Fresh, Queued, Replacing:
+		return messages.SessionState_SESSION_STATE_CREATING, messages.SessionSubstate_SESSION_SUBSTATE_PLACING
+	case Placed:
+		return messages.SessionState_SESSION_STATE_CREATING, messages.SessionSubstate_SESSION_SUBSTATE_PENDING_PREPARATION
+	case Ready:
+		return messages.SessionState_SESSION_STATE_READY, messages.SessionSubstate_SESSION_SUBSTATE_NONE
+	case Deleting:
+		return messages.SessionState_SESSION_STATE_DELETING, messages.SessionSubstate_SESSION_SUBSTATE_NONE
+	case Deleted, Gone:
+		return messages.SessionState_SESSION_STATE_DELETED, messages.SessionSubstate_SESSION_SUBSTATE_NONE
+	default:
+		return messages.SessionState_SESSION_STATE_UNKNOWN, messages.SessionSubstate_SESSION_SUBSTATE_NONE
+	}
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func instant(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
