@@ -1,0 +1,204 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// check applies the rules that concern more than the form of one value.
+func (l *loader) check() {
+	l.checkKeyStores()
+	l.checkHosts()
+	l.checkPorts()
+	l.checkAgentTimes()
+	l.checkProxies()
+	l.checkPersistence()
+	l.checkDiscovery()
+	l.warnOfMissingFeatures()
+	l.warnOfOpenDoors()
+	l.warnOfSampleSecrets()
+	l.settleDeletedSessions()
+}
+
+func (l *loader) checkKeyStores() {
+	for _, field := range []*Path{&l.cfg.Client.KeyStoreFile, &l.cfg.Agent.KeyStoreFile} {
+		if *field == "" {
+			continue
+		}
+		if _, err := os.Stat(string(*field)); err != nil {
+			l.refuse(l.of(field), fmt.Sprintf("cannot use %s: %s", quote(string(*field)), reason(err)),
+				"name an existing file, or remove the line and the broker makes its own certificate")
+		}
+	}
+}
+
+// reason is the system's own words, without the path that the message has already.
+func reason(err error) string {
+	if pathError := new(fs.PathError); errors.As(err, &pathError) {
+		return pathError.Err.Error()
+	}
+	return err.Error()
+}
+
+func (l *loader) checkHosts() {
+	for _, field := range []*string{&l.cfg.Client.BindHost, &l.cfg.Agent.BindHost} {
+		if *field == "" || strings.ContainsAny(*field, " /,") {
+			l.refuse(l.of(field), quote(*field)+" is not an address", "write an IP address or a host name of this machine, 0.0.0.0 for all")
+		}
+	}
+}
+
+// checkPorts refuses two listeners on one port: the second would fail to start.
+func (l *loader) checkPorts() {
+	taken := map[int]*option{}
+	for _, field := range []*int{&l.cfg.Client.Port, &l.cfg.Agent.Port, &l.cfg.Admin.Port} {
+		o := l.of(field)
+		if other := taken[*field]; other != nil {
+			l.refuse(o, fmt.Sprintf("port %d is also the one of %s", *field, other.key), "give each its own port")
+		}
+		taken[*field] = o
+	}
+}
+
+func (l *loader) checkAgentTimes() {
+	a := &l.cfg.Agent
+	if a.SilenceTimeout < 2*a.PingInterval {
+		l.refuse(l.of(&a.SilenceTimeout), fmt.Sprintf("is less than twice %s", l.of(&a.PingInterval).key),
+			fmt.Sprintf("write at least %d", 2*a.PingInterval/time.Second))
+	}
+}
+
+func (l *loader) checkProxies() {
+	t := &l.cfg.Throttling
+	for _, text := range t.TrustedProxies {
+		if _, err := netip.ParseAddr(text); err == nil {
+			continue
+		}
+		if _, err := netip.ParsePrefix(text); err != nil {
+			l.refuse(l.of(&t.TrustedProxies), quote(text)+" is neither an address nor a network", "write as in 10.0.0.7,10.1.0.0/16")
+		}
+	}
+	if t.ForwardHeader && len(t.TrustedProxies) == 0 {
+		l.warnOf(&t.ForwardHeader, "no proxy is trusted, so the header is never believed", "set "+l.of(&t.TrustedProxies).key)
+	}
+}
+
+const notSupported = "not supported by this version"
+
+// checkPersistence refuses what would break a promise without a word: the operator
+// counts on a database that nobody would write to.
+func (l *loader) checkPersistence() {
+	p := &l.cfg.Persistence
+	if p.Enable {
+		l.refuse(l.of(&p.Enable), "an external database is "+notSupported,
+			fmt.Sprintf("write false; %s = embedded keeps the state in a file of the working path", l.of(&l.cfg.Storage.StateStore).key))
+	}
+}
+
+// checkDiscovery refuses a fleet: brokers that do not see each other would each
+// answer for a part of the sessions.
+func (l *loader) checkDiscovery() {
+	f := &l.cfg.Fleet
+	const fix = "run one broker and remove the line"
+	for _, address := range f.Addresses {
+		if !l.isThisBroker(address) || len(f.Addresses) > 1 {
+			l.refuse(l.of(&f.Addresses), "a fleet of several brokers is "+notSupported, fix)
+			break
+		}
+	}
+	if f.MulticastGroup != "" {
+		l.refuse(l.of(&f.MulticastGroup), "a fleet of several brokers is "+notSupported, fix)
+	}
+	if f.AWSTargetGroupARN != "" {
+		l.refuse(l.of(&f.AWSTargetGroupARN), "a fleet of several brokers is "+notSupported, fix)
+	}
+}
+
+func (l *loader) isThisBroker(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port != strconv.Itoa(l.cfg.Fleet.DiscoveryPort) {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
+}
+
+func (l *loader) warnOfMissingFeatures() {
+	if l.cfg.Gateway.Enable {
+		l.warnOf(&l.cfg.Gateway.Enable, "the session resolver for Connection Gateways is "+notSupported+"; gateways will not find any session", "write false")
+	}
+	if l.cfg.Metrics.EnableCloudWatch {
+		l.warnOf(&l.cfg.Metrics.EnableCloudWatch, "publishing to CloudWatch is "+notSupported+"; nothing will be published", "write false")
+	}
+}
+
+// warnOfOpenDoors says aloud what everybody on the network may now do (C17).
+func (l *loader) warnOfOpenDoors() {
+	a := &l.cfg.Authorization
+	if !a.EnableClient {
+		l.warnOf(&a.EnableClient, "anybody who reaches the client port controls every session", "write true")
+	}
+	if !a.EnableAgent {
+		l.warnOf(&a.EnableAgent, "anybody who reaches the agent port can pose as a DCV server", "write true")
+	}
+}
+
+// warnOfSampleSecrets finds passwords that stand in the vendor's sample files and
+// so are known to everybody (C20).
+func (l *loader) warnOfSampleSecrets() {
+	for _, o := range l.options {
+		if o.line == 0 || o.field.Type() != secretType || o.status == statusIgnored {
+			continue
+		}
+		switch o.field.String() {
+		case "dcvsm1", "dcvsm-pass":
+			l.warn(slog.LevelWarn, Problem{Line: o.line, Key: o.key, Text: "is the password of the vendor's sample, known to everybody", Fix: "choose one of your own"})
+		}
+	}
+}
+
+// settleDeletedSessions lets the seconds win over the deprecated hours (contract section 6).
+func (l *loader) settleDeletedSessions() {
+	s := &l.cfg.Sessions
+	seconds, hours := l.of(&s.KeepDeleted), l.of(&s.KeepDeletedHours)
+	switch {
+	case hours.line == 0:
+	case seconds.line == 0:
+		s.KeepDeleted = s.KeepDeletedHours
+		l.warn(slog.LevelInfo, Problem{Line: hours.line, Key: hours.key, Text: "is deprecated",
+			Fix: fmt.Sprintf("write %s = %d", seconds.key, s.KeepDeleted/time.Second)})
+	default:
+		l.warnOf(&s.KeepDeletedHours, "is not used, because "+seconds.key+" is given", "remove the line")
+	}
+	s.KeepDeletedHours = s.KeepDeleted
+}
+
+// settle fills in what depends on the machine.
+func (l *loader) settle() {
+	if l.cfg.Storage.WorkingPath == "" {
+		l.cfg.Storage.WorkingPath = workingPath()
+	}
+}
+
+// The two places of a broker that was not told where to work.
+const (
+	installedWorkingPath = "/var/lib/dcvsmbroker" // made by the package
+	localWorkingPath     = "dcvsm-broker"
+)
+
+// workingPath depends only on the machine and the user, so that the admin commands
+// of the same user find the broker's folder.
+func workingPath() Path {
+	if info, err := os.Stat(installedWorkingPath); err == nil && info.IsDir() && writable(installedWorkingPath) {
+		return installedWorkingPath
+	}
+	return localWorkingPath
+}
