@@ -1,0 +1,13 @@
+// Package listen is the door of every HTTP port of the broker: it binds, speaks
+// TLS, bounds what a stranger may cost, turns transport errors and panics into
+// the project's error body, and drains.
+//
+// What it holds against hostile or broken peers:
+//   - a header and a body each have a deadline, a response too, so a slow peer
+//     cannot hold a connection (F27);
+//   - header, body and number of connections are bounded, and connections are
+//     accepted at a bounded rate, so that a fleet of agents that reconnects at
+//     once leaves processor time for the API (F15);
+//   - the listener survives running out of file descriptors (F24);
+//   - a panic of a handler costs one request (F25).
+package listen
