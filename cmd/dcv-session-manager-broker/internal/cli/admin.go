@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"opensessionmanager/internal/config"
+)
+
+// AdminAPI is what the admin commands ask of the running broker.
+type AdminAPI interface {
+	// RegisterAPIClient makes credentials for a client of the API; the password is
+	// shown this one time. A name that is taken is an error.
+	RegisterAPIClient(ctx context.Context, name string) (id, password string, err error)
+	// DescribeAPIClients lists all clients, unregistered ones too.
+	DescribeAPIClients(ctx context.Context) ([]APIClient, error)
+	// UnregisterAPIClient makes the client inactive.
+	UnregisterAPIClient(ctx context.Context, id string) error
+	// GenerateSoftwareStatement makes the text with which an agent registers, in base64.
+	GenerateSoftwareStatement(ctx context.Context) (string, error)
+}
+
+// APIClient is one registered client of the API.
+type APIClient struct {
+	Name   string `json:"name"`
+	ID     string `json:"id"`
+	Active bool   `json:"active"`
+}
+
+func (a App) adminCommands(f *flags) []*cobra.Command {
+	return []*cobra.Command{
+		a.registerAPIClient(f), a.describeAPIClients(f), a.unregisterAPIClient(f), a.generateSoftwareStatement(f),
+	}
+}
+
+// admin wraps what an admin command does: check the options, find the broker, ask, print.
+func (a App) admin(f *flags, do func(ctx context.Context, api AdminAPI, p printer) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		p, err := newPrinter(a.Stdout, f.output)
+		if err != nil {
+			return err
+		}
+		cfg, _, err := config.Load(f.config) // its warnings are for who starts the broker
+		if err != nil {
+			return err
+		}
+		api, err := a.Connect(cfg)
+		if err != nil {
+			return err
+		}
+		return do(cmd.Context(), api, p)
+	}
+}
+
+func (a App) registerAPIClient(f *flags) *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use:   "register-api-client --client-name NAME",
+		Short: "Register a client of the API and print its credentials",
+		Long: "Register a client of the API and print its id and password. The password cannot be shown again.\n" +
+			"--name NAME and -cn NAME mean the same as --client-name NAME.",
+		Example: "  dcv-session-manager-broker register-api-client --client-name portal\n" +
+			"  dcv-session-manager-broker register-api-client -cn portal --output json",
+		Args: noArguments,
+	}
+	cmd.Flags().StringVar(&name, "client-name", "", "name of the client, free to choose (required)")
+	cmd.Flags().StringVar(&name, "name", "", "same as --client-name")
+	_ = cmd.Flags().MarkHidden("name") // fails only for a flag that does not exist
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if name == "" {
+			return missing("client-name")
+		}
+		return a.admin(f, func(ctx context.Context, api AdminAPI, p printer) error {
+			id, password, err := api.RegisterAPIClient(ctx, name)
+			if err != nil {
+				return err
+			}
+			return p.print(
+				fmt.Sprintf("client-id: %s\nclient-password: %s\n", id, password),
+				map[string]string{"client-id": id, "client-password": password})
+		})(cmd, args)
+	}
+	return cmd
+}
+
+func (a App) describeAPIClients(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use:     "describe-api-clients",
+		Short:   "List the registered clients of the API",
+		Example: "  dcv-session-manager-broker describe-api-clients --output json",
+		Args:    noArguments,
+		RunE: a.admin(f, func(ctx context.Context, api AdminAPI, p printer) error {
+			clients, err := api.DescribeAPIClients(ctx)
+			if err != nil {
+				return err
+			}
+			if clients == nil {
+				clients = []APIClient{} // "[]" in JSON, never "null"
+			}
+			return p.print("Api clients\n"+prettyClients(clients), clients)
+		}),
+	}
+}
+
+func (a App) unregisterAPIClient(f *flags) *cobra.Command {
+	var id string
+	cmd := &cobra.Command{
+		Use:     "unregister-api-client --client-id ID",
+		Short:   "Take a client's access away",
+		Long:    "Take a client's access away. The client stays in the list, inactive.",
+		Example: "  dcv-session-manager-broker unregister-api-client --client-id 1cc5b6b6-9b8e-4c9a-9ac2-4a1b6a8e4c5d",
+		Args:    noArguments,
+	}
+	cmd.Flags().StringVar(&id, "client-id", "", "id that register-api-client printed (required)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if id == "" {
+			return missing("client-id")
+		}
+		return a.admin(f, func(ctx context.Context, api AdminAPI, p printer) error {
+			if err := api.UnregisterAPIClient(ctx, id); err != nil {
+				return err
+			}
+			return p.print(fmt.Sprintf("Client %s unregistered.\n", id), map[string]string{"client-id": id})
+		})(cmd, args)
+	}
+	return cmd
+}
+
+func (a App) generateSoftwareStatement(f *flags) *cobra.Command {
+	return &cobra.Command{
+		Use:     "generate-software-statement",
+		Short:   "Make the text with which agents register",
+		Long:    "Make a software statement. Write the text into the file that software_statement_path names on each agent's host.",
+		Example: "  dcv-session-manager-broker generate-software-statement",
+		Args:    noArguments,
+		RunE: a.admin(f, func(ctx context.Context, api AdminAPI, p printer) error {
+			statement, err := api.GenerateSoftwareStatement(ctx)
+			if err != nil {
+				return err
+			}
+			return p.print("software-statement: "+statement+"\n", map[string]string{"software-statement": statement})
+		}),
+	}
+}
+
+func missing(option string) error {
+	return usageError{errors.New("option --" + option + " is required")}
+}

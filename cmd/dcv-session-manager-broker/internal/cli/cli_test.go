@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"opensessionmanager/internal/config"
+)
+
+// fakeBroker answers the admin commands from memory.
+type fakeBroker struct {
+	clients []APIClient
+	err     error
+}
+
+const password = "MmZlOWM0YjktODZkYy00YzlhLWExYzItNDdkNzA4Y2I0YjZh"
+
+func (f *fakeBroker) RegisterAPIClient(_ context.Context, name string) (string, string, error) {
+	f.clients = append(f.clients, APIClient{Name: name, ID: "id-" + name, Active: true})
+	return "id-" + name, password, f.err
+}
+
+func (f *fakeBroker) DescribeAPIClients(context.Context) ([]APIClient, error) {
+	return f.clients, f.err
+}
+
+func (f *fakeBroker) UnregisterAPIClient(context.Context, string) error { return f.err }
+
+func (f *fakeBroker) GenerateSoftwareStatement(context.Context) (string, error) {
+	return "c3RhdGVtZW50", f.err
+}
+
+type result struct {
+	code        int
+	out, errors string
+}
+
+// run executes a command line against a fake broker and an empty configuration file.
+func run(t *testing.T, broker *fakeBroker, args ...string) result {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "broker.properties")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	var out, errs bytes.Buffer
+	app := App{
+		Stdout: &out, Stderr: &errs,
+		Connect: func(*config.Config) (AdminAPI, error) { return broker, nil },
+		Serve:   func(context.Context, *config.Config, *slog.Logger) error { return errors.New("not in this test") },
+	}
+	code := app.Run(t.Context(), append([]string{"--config", file}, args...))
+	return result{code, out.String(), errs.String()}
+}
+
+// Contract section 8: all three spellings, and the regular expression of the wizard.
+func TestRegisterAPIClient_PrintsWhatScriptsCut(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"--client-name", "portal"}, {"--client-name=portal"}, {"--name", "portal"}, {"-cn", "portal"}, {"-cn=portal"},
+	} {
+		r := run(t, &fakeBroker{}, append([]string{"register-api-client"}, args...)...)
+		require.Equal(t, result{0, "client-id: id-portal\nclient-password: " + password + "\n", ""}, r, "%v", args)
+		require.Regexp(t, regexp.MustCompile(`client-id: (.*?)\n.*?client-password: (.*?)\n`), r.out)
+	}
+}
+
+func TestDescribeAPIClients_PrintsTheVendorsForm(t *testing.T) {
+	t.Parallel()
+	broker := &fakeBroker{clients: []APIClient{{"a \"<b>\"\n", "1", true}, {"c", "2", false}}}
+	require.Equal(t, result{0, `Api clients
+[ {
+  "name" : "a \"<b>\"\n",
+  "id" : "1",
+  "active" : true
+}, {
+  "name" : "c",
+  "id" : "2",
+  "active" : false
+} ]
+`, ""}, run(t, broker, "describe-api-clients"))
+	require.Equal(t, result{0, "Api clients\n[ ]\n", ""}, run(t, &fakeBroker{}, "describe-api-clients"))
+}
+
+func TestOtherCommands_PrintTheVendorsText(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, result{0, "Client 17 unregistered.\n", ""}, run(t, &fakeBroker{}, "unregister-api-client", "--client-id", "17"))
+	require.Equal(t, result{0, "software-statement: c3RhdGVtZW50\n", ""}, run(t, &fakeBroker{}, "generate-software-statement"))
+}
+
+// C27: scripts need not cut text.
+func TestOutputJSON_OfEachCommand(t *testing.T) {
+	t.Parallel()
+	broker := &fakeBroker{}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"describe-api-clients"}, `[]`},
+		{[]string{"register-api-client", "-cn", "x"}, `{"client-id":"id-x","client-password":"` + password + `"}`},
+		{[]string{"describe-api-clients"}, `[{"name":"x","id":"id-x","active":true}]`},
+		{[]string{"unregister-api-client", "--client-id", "id-x"}, `{"client-id":"id-x"}`},
+		{[]string{"generate-software-statement"}, `{"software-statement":"c3RhdGVtZW50"}`},
+	} {
+		r := run(t, broker, append(c.args, "--output", "json")...)
+		require.Zero(t, r.code, r.errors)
+		require.JSONEq(t, c.want, r.out)
+	}
+}
+
+// Contract section 17: 0 ok, 1 error on stderr, 2 usage.
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	down := &fakeBroker{err: errors.New("the broker does not run")}
+	for _, c := range []struct {
+		name   string
+		broker *fakeBroker
+		args   []string
+		code   int
+		errors string
+	}{
+		{"broker refuses", down, []string{"describe-api-clients"}, 1, "error: the broker does not run\n"},
+		{"service fails", down, nil, 1, "error: not in this test"},
+		{"no name", down, []string{"register-api-client"}, 2, "error: option --client-name is required\nTry 'dcv-session-manager-broker --help'.\n"},
+		{"no id", down, []string{"unregister-api-client"}, 2, "option --client-id is required"},
+		{"unknown option", down, []string{"describe-api-clients", "--loud"}, 2, "unknown flag: --loud"},
+		{"unknown command", down, []string{"register-api-clientt"}, 2, `unknown command "register-api-clientt"; did you mean register-api-client?`},
+		{"argument", down, []string{"describe-api-clients", "x"}, 2, `unexpected argument "x"`},
+		{"unknown output", down, []string{"describe-api-clients", "--output", "xml"}, 2, `--output "xml": write text or json`},
+		{"no page", down, []string{"config"}, 2, "write config reference or config sample"},
+		{"help", down, []string{"register-api-client", "--help"}, 0, ""},
+		{"version", down, []string{"--version"}, 0, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, c.broker, c.args...)
+			require.Equal(t, c.code, r.code)
+			require.Contains(t, r.errors, c.errors)
+			require.NotContains(t, r.errors, "Usage:", "an error is not buried under the help")
+		})
+	}
+}
+
+func TestHelp_HasExamples(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"", "register-api-client", "describe-api-clients", "unregister-api-client", "generate-software-statement"} {
+		r := run(t, &fakeBroker{}, strings.Fields(command+" --help")...)
+		require.Contains(t, r.out, "Examples:\n  dcv-session-manager-broker", command)
+	}
+}
+
+// F48: the check names file, line, key and cure, and starts nothing.
+func TestCheckConfig(t *testing.T) {
+	t.Parallel()
+	check := func(text string) result {
+		file := filepath.Join(t.TempDir(), "broker.properties")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		var out, errs bytes.Buffer
+		code := App{Stdout: &out, Stderr: &errs}.Run(t.Context(), []string{"--config", file, "--check-config"})
+		return result{code, strings.ReplaceAll(out.String(), file, "FILE"), strings.ReplaceAll(errs.String(), file, "FILE")}
+	}
+	require.Equal(t, result{0, "FILE: the broker would start\n", ""}, check("log-level = debug\n"))
+	require.Equal(t, result{0, "warning: FILE:1: log-levle: unknown key, ignored; did you mean log-level?\nFILE: the broker would start\n", ""}, check("log-levle = debug\n"))
+	require.Equal(t, result{1, "", "error: FILE:2: log-level: \"loud\" is not a known value; write debug or info or warning or error\n"}, check("\nlog-level = loud\n"))
+}
+
+func TestServe_GetsTheConfigurationAndLogsItsWarnings(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	file := filepath.Join(folder, "broker.properties")
+	require.NoError(t, os.WriteFile(file, []byte("log-directory = logs\nenable-authorization = false\ncli-to-broker-port = 1234\n"), 0o600))
+	served := 0
+	code := App{Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}, Serve: func(_ context.Context, cfg *config.Config, logger *slog.Logger) error {
+		served = cfg.Admin.Port
+		logger.Info("in service")
+		return nil
+	}}.Run(t.Context(), []string{"--config", file})
+	require.Zero(t, code)
+	require.Equal(t, 1234, served)
+	log, err := os.ReadFile(filepath.Join(folder, "logs", "broker.log"))
+	require.NoError(t, err)
+	require.Regexp(t, `(?s)INFO broker - starting .*WARN config - .*:2: enable-authorization: anybody.*INFO broker - in service\n.*stopped`, string(log))
+}
+
+func TestConfigPages(t *testing.T) {
+	t.Parallel()
+	require.Contains(t, run(t, &fakeBroker{}, "config", "reference").out, "| `enable-authorization` | `true` |")
+	require.Contains(t, run(t, &fakeBroker{}, "config", "sample").out, "#enable-authorization = true\n")
+}

@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"opensessionmanager/internal/config"
+)
+
+// printer writes an answer in the form that --output asks for.
+type printer struct {
+	out  io.Writer
+	json bool
+}
+
+func newPrinter(out io.Writer, form string) (printer, error) {
+	switch form {
+	case "text", "json":
+		return printer{out, form == "json"}, nil
+	default:
+		return printer{}, usageError{fmt.Errorf("--output %q: write text or json", form)}
+	}
+}
+
+func (p printer) print(text string, value any) error {
+	if !p.json {
+		_, err := io.WriteString(p.out, text)
+		return err
+	}
+	encoder := json.NewEncoder(p.out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// prettyClients has the vendor's pretty-printed form (contract section 8): objects
+// open on the line where the one before closes, and a blank stands before a colon.
+func prettyClients(clients []APIClient) string {
+	if len(clients) == 0 {
+		return "[ ]\n"
+	}
+	items := make([]string, len(clients))
+	for i, c := range clients {
+		items[i] = fmt.Sprintf("{\n  \"name\" : %s,\n  \"id\" : %s,\n  \"active\" : %t\n}", quoted(c.Name), quoted(c.ID), c.Active)
+	}
+	return "[ " + strings.Join(items, ", ") + " ]\n"
+}
+
+func quoted(text string) string {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(text); err != nil {
+		return `""` // a string always encodes
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func (a App) configCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "config", Short: "Print what the configuration file may hold", Args: noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			return usageError{fmt.Errorf("write config reference or config sample")}
+		},
+	}
+	for _, page := range []struct {
+		name, short string
+		write       func(io.Writer) error
+	}{
+		{"reference", "Print the page that explains every key (Markdown)", config.Reference},
+		{"sample", "Print a configuration file with every key at its default", config.Sample},
+	} {
+		cmd.AddCommand(&cobra.Command{
+			Use: page.name, Short: page.short, Args: noArguments,
+			RunE: func(*cobra.Command, []string) error { return page.write(a.Stdout) },
+		})
+	}
+	return cmd
+}
