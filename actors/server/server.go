@@ -36,6 +36,9 @@ type Slot struct {
 	// LastReply is the agent's reply counter at its latest answer about this
 	// session. A report that was begun before that says nothing about it.
 	LastReply int64
+	// BoundTo is the server id the session knows: another one than this server's
+	// while its host has just come back under a new id.
+	BoundTo string
 	// Seen is what the latest report said, to tell only news.
 	Seen *messages.DcvSession
 }

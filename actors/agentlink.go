@@ -1,0 +1,267 @@
+package actors
+
+import (
+	"errors"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"opensessionmanager/messages"
+)
+
+// Protocol versions this broker speaks with agents. Majors must be equal; minors
+// may differ, because unknown fields are ignored on both sides.
+const (
+	protocolMajor = 1
+	protocolMinor = 0
+)
+
+// WebSocket close codes (RFC 6455 section 7.4.1) as links use them.
+const (
+	closePolicy   = 1008
+	closeTryLater = 1013
+)
+
+// Socket is one agent's connection. Send never blocks: a socket whose queue is full
+// closes itself.
+type Socket interface {
+	Send(*messages.AgentFrame) error
+	Close(code int, reason string)
+	RemoteAddr() string
+}
+
+// Links makes a link for each new socket.
+type Links struct{ deps *Deps }
+
+// NewLinks is the door through which sockets reach the actors.
+func NewLinks(d *Deps) *Links { return &Links{deps: d} }
+
+// Link is the socket's way to its actor. Both methods may be called from the pump.
+type Link struct {
+	system *actor.ActorSystem
+	pid    *actor.PID
+}
+
+// Attach starts the actor of a socket. clientID is who registered the agent, empty
+// with agent authorization off.
+func (l *Links) Attach(socket Socket, clientID string) (*Link, error) {
+	pid := l.deps.System.Root.Spawn(actor.PropsFromProducer(func() actor.Actor {
+		return &agentLink{deps: l.deps, socket: socket, clientID: clientID, pending: map[string]pendingCommand{}}
+	}, actor.WithReceiverMiddleware(guarded(l.deps, "agent link"))))
+	if pid == nil {
+		return nil, errors.New("actors: agent link could not be started")
+	}
+	return &Link{system: l.deps.System, pid: pid}, nil
+}
+
+// Received hands on a frame from the agent.
+func (l *Link) Received(frame *messages.AgentFrame) {
+	l.system.Root.Send(l.pid, &frameReceived{frame})
+}
+
+// Closed ends the link; the socket is gone.
+func (l *Link) Closed(reason string) { l.system.Root.Send(l.pid, &socketClosed{reason}) }
+
+type (
+	frameReceived  struct{ frame *messages.AgentFrame }
+	socketClosed   struct{ reason string }
+	commandOverdue struct{ requestID string }
+	// linkReplaced: the server grain listens to a newer socket of the same agent.
+	linkReplaced struct{}
+)
+
+type pendingCommand struct {
+	asker *actor.PID
+	frame *messages.AgentFrame
+}
+
+// agentLink speaks the protocol on one socket: versions, correlation, deadlines. It
+// knows no business rule.
+type agentLink struct {
+	deps     *Deps
+	socket   Socket
+	clientID string
+
+	serverID string // empty until hello was accepted
+	hello    *messages.HelloRequest
+	accepted bool
+	pending  map[string]pendingCommand
+}
+
+func (l *agentLink) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *frameReceived:
+		l.onFrame(ctx, m.frame)
+	case *messages.AgentFrame:
+		l.onCommand(ctx, m)
+	case *messages.SessionsUpdateResponse:
+		l.send(&messages.AgentFrame{Body: &messages.AgentFrame_SessionsUpdateResponse{SessionsUpdateResponse: m}})
+	case *messages.AgentAccepted:
+		l.onAccepted()
+	case *messages.AgentRejected:
+		l.reject(m.GetRefusal().GetCode(), m.GetRefusal().GetDetail())
+	case *messages.Refusal: // the server grain failed on our hello or report
+		l.socket.Close(closeTryLater, m.GetCode())
+	case *commandOverdue:
+		l.onOverdue(ctx, m)
+	case *linkReplaced:
+		l.socket.Close(closePolicy, "a newer connection of the same agent took over")
+	case *socketClosed:
+		l.onClosed(ctx, m)
+	case actor.SystemMessage, actor.AutoReceiveMessage:
+	default:
+		unhandled(l.deps, "agent link", m)
+	}
+}
+
+func (l *agentLink) onFrame(ctx actor.Context, frame *messages.AgentFrame) {
+	if hello := frame.GetHelloRequest(); hello != nil {
+		l.onHello(ctx, hello)
+		return
+	}
+	if !l.accepted {
+		l.socket.Close(closePolicy, "the first frame must be helloRequest")
+		return
+	}
+	if report := frame.GetSessionsUpdateRequest(); report != nil {
+		l.deps.Peers.Tell(messages.KindServer, l.serverID, &messages.AgentReported{ServerId: l.serverID, Report: report, Link: ctx.Self()}, ctx.Self())
+		return
+	}
+	id, answer := responseOf(frame)
+	if answer == nil {
+		l.deps.Logger.Debug("agent sent a frame that is no answer and no report", "server", l.serverID)
+		return
+	}
+	if command, ok := l.pending[id]; ok {
+		delete(l.pending, id)
+		respond(ctx, command.asker, answer)
+	}
+}
+
+func (l *agentLink) onHello(ctx actor.Context, hello *messages.HelloRequest) {
+	switch {
+	case l.hello != nil:
+		l.socket.Close(closePolicy, "hello was said already")
+	case hello.GetProtocolVersion().GetMajor() != protocolMajor:
+		l.hello = hello
+		l.reject(messages.AgentVersion, "this broker speaks protocol version 1")
+	case !plausibleServerID(hello.GetServerId()) || hello.GetMachineId() == "" || len(hello.GetMachineId()) > 64 || len(hello.GetInstanceId()) > 64:
+		l.hello = hello
+		l.reject(messages.AgentBadRequest, "serverId, machineId or instanceId is missing or too long")
+	default:
+		l.hello, l.serverID = hello, hello.GetServerId()
+		l.deps.Peers.Tell(messages.KindServer, l.serverID, &messages.AgentAttached{ServerId: l.serverID,
+			Hello: hello, Link: ctx.Self(), AgentClientId: l.clientID}, ctx.Self())
+	}
+}
+
+func plausibleServerID(id string) bool { return plausibleID(id) || len(id) > 128 && len(id) <= 380 && plausibleID(id[:128]) }
+
+func (l *agentLink) onAccepted() {
+	l.accepted = true
+	l.send(l.helloResponse(&messages.Result{Success: true}))
+}
+
+func (l *agentLink) reject(code, text string) {
+	l.send(l.helloResponse(&messages.Result{Code: code, Error: text}))
+	l.socket.Close(closePolicy, code)
+}
+
+func (l *agentLink) helloResponse(result *messages.Result) *messages.AgentFrame {
+	return &messages.AgentFrame{Body: &messages.AgentFrame_HelloResponse{HelloResponse: &messages.HelloResponse{
+		RequestId: l.hello.GetRequestId(), Result: result,
+		ProtocolVersion: &messages.ProtocolVersion{Major: protocolMajor, Minor: protocolMinor},
+		BrokerVersion:   l.deps.Config.BrokerVersion, PingIntervalSeconds: int32(l.deps.Config.PingInterval / time.Second),
+	}}}
+}
+
+// onCommand sends a request of another actor to the agent and remembers who waits.
+func (l *agentLink) onCommand(ctx actor.Context, frame *messages.AgentFrame) {
+	id, limit := l.requestOf(frame)
+	if id == "" {
+		unhandled(l.deps, "agent link", frame)
+		return
+	}
+	l.pending[id] = pendingCommand{asker: ctx.Sender(), frame: frame}
+	if err := l.socket.Send(frame); err != nil {
+		l.fail(ctx, id, codeLinkLost, "the agent's socket is closed")
+		return
+	}
+	system, self := ctx.ActorSystem(), ctx.Self()
+	l.deps.Clock.At(l.deps.Clock.Now().Add(limit), func() { system.Root.Send(self, &commandOverdue{id}) })
+}
+
+func (l *agentLink) onOverdue(ctx actor.Context, m *commandOverdue) {
+	if _, waits := l.pending[m.requestID]; waits {
+		l.fail(ctx, m.requestID, messages.AgentTimeout, "the agent did not answer in time")
+	}
+}
+
+func (l *agentLink) onClosed(ctx actor.Context, m *socketClosed) {
+	for id := range l.pending {
+		l.fail(ctx, id, codeLinkLost, "the agent's connection was lost")
+	}
+	if l.serverID != "" {
+		l.deps.Peers.Tell(messages.KindServer, l.serverID, &messages.AgentDetached{ServerId: l.serverID, Link: ctx.Self(), Reason: m.reason}, nil)
+	}
+	ctx.Stop(ctx.Self())
+}
+
+// fail answers in the agent's place.
+func (l *agentLink) fail(ctx actor.Context, id, code, text string) {
+	command := l.pending[id]
+	delete(l.pending, id)
+	result := &messages.Result{Code: code, Error: text}
+	switch command.frame.GetBody().(type) {
+	case *messages.AgentFrame_CreateSessionRequest:
+		respond(ctx, command.asker, &messages.CreateSessionResponse{RequestId: id, Result: result})
+	case *messages.AgentFrame_DeleteSessionRequest:
+		respond(ctx, command.asker, &messages.DeleteSessionResponse{RequestId: id, Result: result})
+	case *messages.AgentFrame_SetPermissionsRequest:
+		respond(ctx, command.asker, &messages.SetPermissionsResponse{RequestId: id, Result: result})
+	case *messages.AgentFrame_ScreenshotRequest:
+		respond(ctx, command.asker, &messages.ScreenshotResponse{RequestId: id, Result: result})
+	case *messages.AgentFrame_DescribeRequest:
+		respond(ctx, command.asker, &messages.DescribeResponse{RequestId: id, Result: result})
+	}
+}
+
+// requestOf is the id of a command and how long the agent has for it.
+func (l *agentLink) requestOf(frame *messages.AgentFrame) (id string, limit time.Duration) {
+	limit = l.deps.Config.Command
+	switch b := frame.GetBody().(type) {
+	case *messages.AgentFrame_CreateSessionRequest:
+		return b.CreateSessionRequest.GetRequestId(), l.deps.Config.Session.Launch
+	case *messages.AgentFrame_DeleteSessionRequest:
+		return b.DeleteSessionRequest.GetRequestId(), l.deps.Config.Session.Delete
+	case *messages.AgentFrame_SetPermissionsRequest:
+		return b.SetPermissionsRequest.GetRequestId(), limit
+	case *messages.AgentFrame_ScreenshotRequest:
+		return b.ScreenshotRequest.GetRequestId(), limit
+	case *messages.AgentFrame_DescribeRequest:
+		return b.DescribeRequest.GetRequestId(), l.deps.Config.Probe
+	default:
+		return "", 0
+	}
+}
+
+// responseOf is the answer in a frame of the agent.
+func responseOf(frame *messages.AgentFrame) (id string, answer any) {
+	switch b := frame.GetBody().(type) {
+	case *messages.AgentFrame_CreateSessionResponse:
+		return b.CreateSessionResponse.GetRequestId(), b.CreateSessionResponse
+	case *messages.AgentFrame_DeleteSessionResponse:
+		return b.DeleteSessionResponse.GetRequestId(), b.DeleteSessionResponse
+	case *messages.AgentFrame_SetPermissionsResponse:
+		return b.SetPermissionsResponse.GetRequestId(), b.SetPermissionsResponse
+	case *messages.AgentFrame_ScreenshotResponse:
+		return b.ScreenshotResponse.GetRequestId(), b.ScreenshotResponse
+	case *messages.AgentFrame_DescribeResponse:
+		return b.DescribeResponse.GetRequestId(), b.DescribeResponse
+	default:
+		return "", nil
+	}
+}
+
+// send ignores a socket that is closed already: its pump reports the end.
+func (l *agentLink) send(frame *messages.AgentFrame) { _ = l.socket.Send(frame) }

@@ -1,0 +1,211 @@
+package actors
+
+import (
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"opensessionmanager/actors/placement"
+	"opensessionmanager/actors/requirements"
+	"opensessionmanager/actors/roster"
+	"opensessionmanager/messages"
+)
+
+const (
+	// maxTries bounds how many servers are asked for one placement: each refusal
+	// teaches the index, so more means that the fleet is filling up right now.
+	maxTries = 16
+	// reserveTime is how long a server grain has to answer.
+	reserveTime = 2 * time.Second
+	// parsedExpressions bounds the cache of parsed requirements.
+	parsedExpressions = 1024
+
+	criterionOwnerLimit = placement.CriterionOwnerLimit
+)
+
+// placer picks a server for a session and asks that server's grain to reserve; the
+// grain has the last word. What is asked for counts at once, so that parallel
+// creates do not all pick the same server.
+type placer struct {
+	deps    *Deps
+	index   *placement.Index
+	parsed  *lru.Cache[string, *requirements.Expr]
+	pending map[string]*placing // by session id
+	watcher *actor.PID          // the queue, if it lives on this broker
+	told    bool                // it was told of new room and has not been since
+}
+
+type placing struct {
+	place    *messages.PlaceSession
+	asker    *actor.PID
+	request  placement.Request
+	serverID string // asked now
+	tries    int
+	deadline time.Time
+}
+
+// watchRoom makes the sender known as the one to wake when room appears.
+type watchRoom struct{ pid *actor.PID }
+
+type reserveOverdue struct {
+	sessionID string
+	tries     int
+}
+
+// roomTold ends a burst of news about room.
+type roomTold struct{}
+
+// StartPlacer spawns the placer with the servers of a snapshot.
+func StartPlacer(d *Deps, servers *roster.Snapshot) {
+	parsed, err := lru.New[string, *requirements.Expr](parsedExpressions)
+	if err != nil {
+		panic(err) // only for a size below one
+	}
+	index := placement.New()
+	for page := servers.Servers(roster.ServerCursor{}, 1000); ; page = servers.Servers(page.Next, 1000) {
+		for _, s := range page.Servers {
+			index.Put(s.View)
+		}
+		if !page.More {
+			break
+		}
+	}
+	d.Placer = d.System.Root.Spawn(actor.PropsFromProducer(func() actor.Actor {
+		return &placer{deps: d, index: index, parsed: parsed, pending: map[string]*placing{}}
+	}))
+}
+
+func (p *placer) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *messages.PlaceSession:
+		p.onPlace(ctx, m)
+	case *messages.SlotReserved:
+		p.onReserved(ctx, m)
+	case *messages.SlotRefused:
+		p.onRefused(ctx, m)
+	case *messages.ServerView:
+		p.index.Put(m)
+		p.roomMayHaveChanged(ctx)
+	case *serverGone:
+		p.index.Remove(m.id)
+	case *watchRoom:
+		p.watcher = m.pid
+	case *roomTold:
+		p.told = false
+	case *reserveOverdue:
+		p.onOverdue(ctx, m)
+	case actor.SystemMessage, actor.AutoReceiveMessage:
+	default:
+		unhandled(p.deps, "placer", m)
+	}
+}
+
+func (p *placer) onPlace(ctx actor.Context, m *messages.PlaceSession) {
+	if old := p.pending[m.GetSessionId()]; old != nil {
+		old.asker = ctx.Sender() // asked again after a reload
+		return
+	}
+	expr, err := p.parse(m.GetRequirements())
+	if err != nil {
+		ctx.Respond(refused(m, &messages.Refusal{Code: messages.CodeRequirements, Detail: err.Error()}))
+		return
+	}
+	p.try(ctx, &placing{place: m, asker: ctx.Sender(), request: placement.Request{Owner: m.GetOwner(), Type: m.GetType(),
+		Requirements: expr, Avoid: m.GetAvoidServers()}})
+}
+
+func (p *placer) parse(text string) (*requirements.Expr, error) {
+	if expr, ok := p.parsed.Get(text); ok {
+		return expr, nil
+	}
+	expr, err := requirements.Parse(text)
+	if err == nil {
+		p.parsed.Add(text, expr)
+	}
+	return expr, err
+}
+
+// try asks the best server that is left.
+func (p *placer) try(ctx actor.Context, w *placing) {
+	serverID, no := p.index.Pick(w.request)
+	if no != nil || w.tries >= maxTries {
+		delete(p.pending, w.place.GetSessionId())
+		respond(ctx, w.asker, refused(w.place, noServer(no)))
+		return
+	}
+	w.tries++
+	w.serverID, w.deadline = serverID, p.deps.Clock.Now().Add(reserveTime)
+	p.index.Reserve(serverID, w.request.Owner, w.request.Type)
+	id, tries := w.place.GetSessionId(), w.tries
+	p.pending[id] = w
+	p.deps.Peers.Tell(messages.KindServer, serverID, &messages.ReserveSlot{ServerId: serverID, SessionId: id,
+		Owner: w.request.Owner, Type: w.request.Type}, ctx.Self())
+	root, self := p.deps.System.Root, ctx.Self()
+	p.deps.Clock.At(w.deadline, func() { root.Send(self, &reserveOverdue{id, tries}) })
+}
+
+func (p *placer) onReserved(ctx actor.Context, m *messages.SlotReserved) {
+	w := p.settle(m.GetSessionId(), m.GetServerId(), m.GetView())
+	if w == nil { // too late: somebody else has the session by now
+		p.deps.Peers.Tell(messages.KindServer, m.GetServerId(), &messages.ReleaseSlot{ServerId: m.GetServerId(), SessionId: m.GetSessionId()}, nil)
+		return
+	}
+	delete(p.pending, m.GetSessionId())
+	respond(ctx, w.asker, &messages.PlacementGranted{SessionId: m.GetSessionId(), ServerId: m.GetServerId(), MachineId: m.GetMachineId()})
+}
+
+func (p *placer) onRefused(ctx actor.Context, m *messages.SlotRefused) {
+	if m.GetRefusal().GetCode() == messages.CodeServerNotFound {
+		p.index.Remove(m.GetServerId())
+	}
+	if w := p.settle(m.GetSessionId(), m.GetServerId(), m.GetView()); w != nil {
+		p.try(ctx, w)
+	}
+}
+
+// onOverdue: the server's grain did not answer; others are tried first from now on.
+func (p *placer) onOverdue(ctx actor.Context, m *reserveOverdue) {
+	w := p.pending[m.sessionID]
+	if w == nil || w.tries != m.tries {
+		return
+	}
+	p.deps.Logger.Warn("server grain did not answer a reservation", "server", w.serverID, "session", m.sessionID)
+	p.index.Settle(w.serverID, w.request.Owner, w.request.Type, nil)
+	p.deps.Peers.Tell(messages.KindServer, w.serverID, &messages.ReleaseSlot{ServerId: w.serverID, SessionId: m.sessionID}, nil)
+	w.request.Avoid = append(w.request.Avoid[:len(w.request.Avoid):len(w.request.Avoid)], w.serverID)
+	p.try(ctx, w)
+}
+
+// settle ends the pending count of an answered reservation; nil if it is not the one
+// that is waited for.
+func (p *placer) settle(sessionID, serverID string, view *messages.ServerView) *placing {
+	w := p.pending[sessionID]
+	if w == nil || w.serverID != serverID {
+		return nil
+	}
+	p.index.Settle(serverID, w.request.Owner, w.request.Type, view)
+	return w
+}
+
+// roomMayHaveChanged wakes the queue once per burst of news.
+func (p *placer) roomMayHaveChanged(ctx actor.Context) {
+	if p.watcher == nil || p.told {
+		return
+	}
+	p.told = true
+	ctx.Send(p.watcher, &messages.RoomChanged{})
+	ctx.Send(ctx.Self(), &roomTold{})
+}
+
+func refused(place *messages.PlaceSession, why *messages.Refusal) *messages.PlacementRefused {
+	return &messages.PlacementRefused{SessionId: place.GetSessionId(), Refusal: why}
+}
+
+func noServer(no *placement.Refused) *messages.Refusal {
+	if no == nil {
+		return &messages.Refusal{Code: messages.CodeNoServer, RetryAfterMs: 1000,
+			Detail: "many servers refused one after the other: the fleet is filling up right now"}
+	}
+	return &messages.Refusal{Code: messages.CodeNoServer, Detail: no.String(), Counts: no.Counts()}
+}

@@ -1,0 +1,209 @@
+package actors
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/asynkron/protoactor-go/cluster"
+
+	"opensessionmanager/messages"
+)
+
+// queueGrain holds creates that wait for room: bounded, first come first served among
+// those that want the same thing. It is woken by freed capacity, not by polling. It
+// stores nothing: each session in it is stored as queued and comes back by itself.
+type queueGrain struct {
+	deps    *Deps
+	lines   map[string]*line
+	entries map[string]*queued // by session id
+	waiting int                // entries whose sessions know that they wait
+}
+
+// line is the sessions that want the same type and requirements, by time. One of
+// them at a time is with the placer, so that the order is kept.
+type line struct {
+	class   string
+	entries []*queued
+	trying  *queued
+	next    int  // who is tried next in this pass; len(entries) = the pass is over
+	again   bool // room changed during the pass
+}
+
+type queued struct {
+	place   *messages.PlaceSession
+	since   int64 // unix ms
+	waits   bool  // accepted into the queue; before that it is only being tried
+	left    bool  // gave up while it was being tried
+	resumed bool  // was accepted before a restart and may not be refused
+}
+
+// QueueKind is the grain kind of the queue.
+func QueueKind(d *Deps) *cluster.Kind {
+	return cluster.NewKind(messages.KindQueue, actor.PropsFromProducer(func() actor.Actor {
+		return &queueGrain{deps: d, lines: map[string]*line{}, entries: map[string]*queued{}}
+	}, actor.WithReceiverMiddleware(guarded(d, messages.KindQueue))))
+}
+
+func (g *queueGrain) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *cluster.ClusterInit:
+		ctx.Send(g.deps.Placer, &watchRoom{ctx.Self()})
+	case *messages.EnqueueSession:
+		g.onEnqueue(ctx, m)
+	case *messages.LeaveQueue:
+		g.onLeave(m.GetSessionId())
+	case *messages.PlacementGranted:
+		g.onGranted(ctx, m)
+	case *messages.PlacementRefused:
+		g.onRefused(ctx, m)
+	case *messages.RoomChanged:
+		g.onRoomChanged(ctx)
+	case actor.SystemMessage, actor.AutoReceiveMessage:
+	default:
+		unhandled(g.deps, "queue", m)
+	}
+}
+
+// onEnqueue: alone in its line it is tried at once, behind others it waits.
+func (g *queueGrain) onEnqueue(ctx actor.Context, m *messages.EnqueueSession) {
+	id := m.GetPlace().GetSessionId()
+	if g.entries[id] != nil {
+		return // it asks again after a reload
+	}
+	entry := &queued{place: m.GetPlace(), since: m.GetEnqueuedUnixMs(), resumed: m.GetResumed()}
+	l := g.lineOf(entry)
+	if len(l.entries) > 0 && !g.accept(entry) {
+		return
+	}
+	g.entries[id] = entry
+	at, _ := slices.BinarySearchFunc(l.entries, entry, func(a, b *queued) int {
+		if a.since <= b.since { // equal times keep the order of arrival
+			return -1
+		}
+		return 1
+	})
+	l.entries = slices.Insert(l.entries, at, entry)
+	if at < l.next || l.trying == nil && len(l.entries) > 1 {
+		l.next++ // the pass is past this place, or over
+	}
+	g.goOn(ctx, l)
+}
+
+// accept lets the session wait, or refuses it when the queue is full (F40).
+func (g *queueGrain) accept(entry *queued) bool {
+	id := entry.place.GetSessionId()
+	if g.waiting >= g.deps.Config.QueueSize && !entry.resumed {
+		g.deps.Peers.Tell(messages.KindSession, id, &messages.PlacementRefused{SessionId: id, Refusal: &messages.Refusal{
+			Code: messages.CodeQueueFull, Detail: "create-sessions-queue-max-size sessions wait already"}}, nil)
+		return false
+	}
+	g.waiting++
+	entry.waits = true
+	if !entry.resumed {
+		g.deps.Peers.Tell(messages.KindSession, id, &messages.PlacementQueued{SessionId: id}, nil)
+	}
+	return true
+}
+
+func (g *queueGrain) onGranted(ctx actor.Context, m *messages.PlacementGranted) {
+	g.deps.Peers.Tell(messages.KindSession, m.GetSessionId(), m, nil) // it gives the slot back if it is over
+	if entry := g.entries[m.GetSessionId()]; entry != nil {
+		l := g.lineOf(entry)
+		g.remove(l, entry)
+		l.trying = nil
+		g.goOn(ctx, l)
+	}
+}
+
+func (g *queueGrain) onRefused(ctx actor.Context, m *messages.PlacementRefused) {
+	entry := g.entries[m.GetSessionId()]
+	if entry == nil {
+		return
+	}
+	l := g.lineOf(entry)
+	l.trying = nil
+	switch {
+	case entry.left || !entry.waits && !g.accept(entry):
+		g.remove(l, entry)
+	case refusedForOwner(m.GetRefusal()):
+		l.next++ // there is room, but not for this owner; the one behind may fit
+	default:
+		l.next = len(l.entries)
+	}
+	g.goOn(ctx, l)
+}
+
+// refusedForOwner: some server had room, but not for one more session of this owner.
+func refusedForOwner(r *messages.Refusal) bool {
+	return slices.ContainsFunc(r.GetCounts(), func(c *messages.RefusalCount) bool {
+		return c.GetCriterion() == criterionOwnerLimit && c.GetServers() > 0
+	})
+}
+
+func (g *queueGrain) onRoomChanged(ctx actor.Context) {
+	for _, l := range g.lines {
+		if l.trying != nil {
+			l.again = true
+			continue
+		}
+		l.next = 0
+		g.goOn(ctx, l)
+	}
+}
+
+// goOn tries the next of a line, if none is being tried.
+func (g *queueGrain) goOn(ctx actor.Context, l *line) {
+	if l.trying != nil {
+		return
+	}
+	if l.next >= len(l.entries) && l.again {
+		l.next, l.again = 0, false
+	}
+	if l.next < len(l.entries) {
+		l.trying = l.entries[l.next]
+		ctx.Request(g.deps.Placer, l.trying.place)
+		return
+	}
+	if len(l.entries) == 0 {
+		delete(g.lines, l.class)
+	}
+}
+
+func (g *queueGrain) onLeave(id string) {
+	entry := g.entries[id]
+	if entry == nil {
+		return
+	}
+	if l := g.lineOf(entry); l.trying != entry {
+		g.remove(l, entry)
+	} else {
+		entry.left = true // the placer's answer ends it
+	}
+}
+
+func (g *queueGrain) remove(l *line, entry *queued) {
+	delete(g.entries, entry.place.GetSessionId())
+	if entry.waits {
+		g.waiting--
+	}
+	if at := slices.Index(l.entries, entry); at >= 0 {
+		l.entries = slices.Delete(l.entries, at, at+1)
+		if at < l.next {
+			l.next--
+		}
+	}
+	if len(l.entries) == 0 && l.trying == nil {
+		delete(g.lines, l.class)
+	}
+}
+
+func (g *queueGrain) lineOf(entry *queued) *line {
+	class := strconv.Itoa(int(entry.place.GetType())) + " " + entry.place.GetRequirements()
+	l := g.lines[class]
+	if l == nil {
+		l = &line{class: class}
+		g.lines[class] = l
+	}
+	return l
+}

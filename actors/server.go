@@ -1,0 +1,306 @@
+package actors
+
+import (
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/asynkron/protoactor-go/cluster"
+	"google.golang.org/protobuf/proto"
+
+	"opensessionmanager/actors/server"
+	"opensessionmanager/messages"
+	"opensessionmanager/persistence"
+)
+
+// serverGrain is the mailbox around one server.Server: slots, availability, and the
+// way to its agent.
+type serverGrain struct {
+	deps *Deps
+	id   string
+	self *actor.PID
+
+	srv     *server.Server
+	record  *messages.ServerRecord // as last saved, nil = unknown server
+	version int64
+	shown   int64
+
+	loaded  bool
+	busy    bool // loading
+	backlog backlog
+
+	saving  bool
+	unsaved bool // changed again while saving
+	waiting []waitingForSave
+
+	link     *actor.PID // the agent's socket, nil = none
+	instance string     // of the agent process behind it
+	boot     string
+	rebooted bool      // the agent's first report after a boot is still to come
+	away     time.Time // since when there is no link
+	lost     bool      // away for longer than the grace time
+	claim    *claim    // somebody else says to be this server
+
+	launches map[string]*messages.LaunchSession // by session id, not yet confirmed
+	closes   map[string]*messages.CloseSession  // by DCV id, not yet confirmed
+	inflight map[string]inflight                // by request id
+	sent     map[string]string                  // session id -> request id of its launch in flight
+	aliases  map[string]string                  // DCV id -> session id, where that is taken elsewhere
+	alarm    time.Time
+}
+
+// waitingForSave is answered when the record is durable.
+type waitingForSave struct {
+	to     *actor.PID
+	answer func() any
+}
+
+// ServerKind is the grain kind of DCV servers.
+func ServerKind(d *Deps) *cluster.Kind {
+	return cluster.NewKind(messages.KindServer, actor.PropsFromProducer(func() actor.Actor {
+		return &serverGrain{deps: d, launches: map[string]*messages.LaunchSession{}, closes: map[string]*messages.CloseSession{},
+			inflight: map[string]inflight{}, sent: map[string]string{}, aliases: map[string]string{}}
+	}, actor.WithReceiverMiddleware(guarded(d, messages.KindServer))))
+}
+
+type (
+	serverLoaded struct {
+		record persistence.Record
+		err    error
+	}
+	serverSaved struct {
+		record  *messages.ServerRecord
+		version int64
+		err     error
+	}
+	serverErased struct{ err error }
+)
+
+func (g *serverGrain) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *cluster.ClusterInit:
+		g.id, g.self = m.Identity.GetIdentity(), ctx.Self()
+		g.srv = server.New(g.id)
+		g.load()
+	case *serverLoaded:
+		g.onLoaded(ctx, m)
+	case *serverSaved:
+		g.onSaved(ctx, m)
+	case *serverErased:
+		g.onErased(ctx, m)
+	case actor.SystemMessage, actor.AutoReceiveMessage:
+	default:
+		if g.busy {
+			g.backlog.keep(ctx)
+			return
+		}
+		g.handle(ctx, mail{ctx.Message(), ctx.Sender()})
+	}
+}
+
+func (g *serverGrain) handle(ctx actor.Context, m mail) {
+	switch msg := m.msg.(type) {
+	case *messages.Wake:
+		g.retireIfEmpty()
+	case *messages.ReserveSlot:
+		g.onReserve(ctx, msg, m.sender)
+	case *messages.ReleaseSlot:
+		g.onRelease(ctx, msg)
+	case *messages.LaunchSession:
+		g.onLaunch(ctx, msg)
+	case *messages.CloseSession:
+		g.onClose(ctx, msg)
+	case *messages.SessionBound:
+		g.onBound(ctx, msg)
+	case *messages.SessionTaken:
+		g.onTaken(ctx, msg)
+	case *messages.ServerCommand:
+		g.onCommand(ctx, msg, m.sender)
+	case *messages.CreateSessionResponse:
+		g.onCreated(ctx, msg)
+	case *messages.DeleteSessionResponse:
+		g.onDeleted(ctx, msg)
+	case *messages.DescribeResponse:
+		g.onProbed(ctx, msg)
+	case *messages.AgentAttached:
+		g.onAttached(ctx, msg, m.sender)
+	case *messages.AgentReported:
+		g.onReported(ctx, msg, m.sender)
+	case *messages.AgentDetached:
+		g.onDetached(ctx, msg)
+	case *messages.ServerSuperseded:
+		g.onSuperseded(ctx, msg)
+	case *messages.OpenServer:
+		g.onOpen(ctx, msg, m.sender)
+	case *messages.CloseServer:
+		g.onCloseServer(ctx, msg, m.sender)
+	case *messages.DeadlineReached:
+		g.onDeadline(ctx)
+	default:
+		unhandled(g.deps, "server", msg)
+	}
+}
+
+func (g *serverGrain) onReserve(ctx actor.Context, m *messages.ReserveSlot, sender *actor.PID) {
+	var no *messages.Refusal
+	if g.record == nil && g.link == nil {
+		no = &messages.Refusal{Code: messages.CodeServerNotFound, Detail: "the server is not known any more"}
+		defer g.retireIfEmpty()
+	} else {
+		until := g.deps.Clock.Now().Add(g.deps.Config.Reservation)
+		no = g.srv.Reserve(m.GetSessionId(), m.GetOwner(), m.GetType(), until)
+		g.arm(until)
+	}
+	if no != nil {
+		respond(ctx, sender, &messages.SlotRefused{SessionId: m.GetSessionId(), ServerId: g.id, Refusal: no, View: g.view()})
+		return
+	}
+	view := g.publish(nil, nil)
+	respond(ctx, sender, &messages.SlotReserved{SessionId: m.GetSessionId(), ServerId: g.id, MachineId: g.srv.MachineID, View: view})
+}
+
+func (g *serverGrain) onRelease(ctx actor.Context, m *messages.ReleaseSlot) {
+	delete(g.launches, m.GetSessionId())
+	delete(g.sent, m.GetSessionId())
+	if g.srv.Release(m.GetSessionId()) {
+		g.publish(nil, nil)
+	}
+	g.retireIfEmpty()
+}
+
+// onBound: a session belongs here that never asked for a slot.
+func (g *serverGrain) onBound(ctx actor.Context, m *messages.SessionBound) {
+	slot := server.Slot{SessionID: m.GetSessionId(), DCVID: m.GetDcvId(), Owner: m.GetOwner(), Type: m.GetType(),
+		External: m.GetExternal(), Phase: server.Live}
+	if old := g.srv.Slot(m.GetSessionId()); old != nil {
+		slot.LastReply = old.LastReply
+	}
+	g.srv.Hold(slot)
+	g.publish(nil, nil)
+}
+
+func (g *serverGrain) onOpen(ctx actor.Context, m *messages.OpenServer, sender *actor.PID) {
+	g.setClosed(ctx, false, m.GetRequestedBy(), sender)
+}
+
+func (g *serverGrain) onCloseServer(ctx actor.Context, m *messages.CloseServer, sender *actor.PID) {
+	if n := g.srv.Count(); g.record != nil && !m.GetForce() && n.Console+n.Virtual > 0 {
+		respond(ctx, sender, &messages.Refusal{Code: messages.CodeServerHasSessions,
+			Detail: "sessions run on the server; use Force to close it and let them run"})
+		return
+	}
+	g.setClosed(ctx, true, m.GetRequestedBy(), sender)
+}
+
+// setClosed acts at once, so that nothing more lands here, and answers when the flag
+// is durable (F43).
+func (g *serverGrain) setClosed(ctx actor.Context, closed bool, by string, sender *actor.PID) {
+	if g.record == nil {
+		respond(ctx, sender, &messages.Refusal{Code: messages.CodeServerNotFound, Detail: "no server with this id"})
+		g.retireIfEmpty()
+		return
+	}
+	g.deps.Logger.Info("server placement switched", "server", g.id, "closed", closed, "by", by)
+	g.srv.Closed = closed
+	g.saveThen(ctx, sender, func() any { return g.view() })
+}
+
+// view is the present picture under a new version number.
+func (g *serverGrain) view() *messages.ServerView {
+	g.shown = g.deps.stampAfter(g.shown)
+	return g.srv.View(g.shown)
+}
+
+func (g *serverGrain) publish(replyTo *actor.PID, answer any) *messages.ServerView {
+	view := g.view()
+	if g.record == nil && g.link == nil {
+		return view // not a server that anybody should see
+	}
+	if replyTo != nil && answer == nil {
+		answer = view
+	}
+	g.deps.Roster.tell(&publishServer{view: view, replyTo: replyTo, answer: answer})
+	return view
+}
+
+// saveThen makes the record durable if it differs from the stored one, then shows
+// the server and answers.
+func (g *serverGrain) saveThen(ctx actor.Context, to *actor.PID, answer func() any) {
+	if to != nil {
+		g.waiting = append(g.waiting, waitingForSave{to, answer})
+	}
+	if g.saving {
+		g.unsaved = true
+		return
+	}
+	next := g.snapshotRecord()
+	if proto.Equal(next, g.record) {
+		g.settle(nil)
+		return
+	}
+	data, err := proto.Marshal(next)
+	if err != nil {
+		g.settle(storeRefusal(err))
+		return
+	}
+	g.saving, g.unsaved = true, false
+	g.deps.Store.Save(persistence.Record{Key: g.key(), Version: g.version, Data: data}, func(version int64, err error) {
+		g.deps.System.Root.Send(g.self, &serverSaved{next, version, err})
+	})
+}
+
+func (g *serverGrain) onSaved(ctx actor.Context, m *serverSaved) {
+	g.saving = false
+	if m.err != nil {
+		g.deps.Logger.Error("server could not be saved", "server", g.id, "error", m.err)
+		if g.record != nil {
+			g.srv.Closed = g.record.GetClosed()
+		}
+		g.settle(storeRefusal(m.err))
+		// What the store holds is unknown now: read it before the next write.
+		g.busy = true
+		g.load()
+		return
+	}
+	g.record, g.version = m.record, m.version
+	if g.unsaved {
+		g.saveThen(ctx, nil, nil)
+		return
+	}
+	g.settle(nil)
+}
+
+// settle answers all who waited for the save, through the roster.
+func (g *serverGrain) settle(refusal *messages.Refusal) {
+	waiting := g.waiting
+	g.waiting = nil
+	if len(waiting) == 0 {
+		g.publish(nil, nil)
+		return
+	}
+	for _, w := range waiting {
+		if refusal != nil {
+			g.publish(w.to, refusal)
+			continue
+		}
+		g.publish(w.to, w.answer())
+	}
+}
+
+func (g *serverGrain) snapshotRecord() *messages.ServerRecord {
+	next := &messages.ServerRecord{Id: g.id, MachineId: g.srv.MachineID, Closed: g.srv.Closed, Facts: g.srv.Facts}
+	if g.record != nil {
+		next.CreatedUnixMs, next.AgentClientId = g.record.GetCreatedUnixMs(), g.record.GetAgentClientId()
+	} else {
+		next.CreatedUnixMs = g.deps.Clock.Now().UnixMilli()
+	}
+	return next
+}
+
+func (g *serverGrain) key() persistence.Key { return persistence.Key{Kind: RecordServer, ID: g.id} }
+
+// retireIfEmpty gives back the activation of a server that does not exist.
+func (g *serverGrain) retireIfEmpty() {
+	if g.record == nil && g.link == nil && !g.busy && !g.saving && len(g.closes) == 0 {
+		g.deps.Peers.Retire(messages.KindServer, g.id, g.self)
+	}
+}

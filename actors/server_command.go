@@ -1,0 +1,202 @@
+package actors
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"opensessionmanager/actors/server"
+	"opensessionmanager/messages"
+)
+
+// inflight is a command whose answer has not come.
+type inflight struct {
+	sessionID string
+	dcvID     string
+}
+
+// codeLinkLost marks an answer that the link made up because the socket went away:
+// the agent may or may not have done it.
+const codeLinkLost = "LINK_LOST"
+
+func newRequestID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return hex.EncodeToString(b[:])
+}
+
+func (g *serverGrain) onLaunch(ctx actor.Context, m *messages.LaunchSession) {
+	slot := g.srv.Slot(m.GetSessionId())
+	switch {
+	case g.record == nil && g.link == nil:
+		g.launchFailed(m.GetSessionId(), messages.CodeServerNotFound, "the server is not known any more")
+		g.retireIfEmpty()
+		return
+	case slot == nil:
+		// The reservation ran out, or moved away with an activation: ask again, for
+		// somebody else may have the room now.
+		if no := g.srv.Reserve(m.GetSessionId(), m.GetSpec().GetOwner(), m.GetSpec().GetType(), g.deps.Clock.Now()); no != nil {
+			g.launchFailed(m.GetSessionId(), no.GetCode(), no.GetDetail())
+			return
+		}
+		slot = g.srv.Slot(m.GetSessionId())
+		g.publish(nil, nil)
+	case slot.Phase == server.Live:
+		g.tellSession(m.GetSessionId(), &messages.SessionLaunched{SessionId: m.GetSessionId(), ServerId: g.id, DcvSession: slot.Seen})
+		return
+	}
+	slot.Phase, slot.DCVID = server.Launching, m.GetDcvId()
+	g.launches[m.GetSessionId()] = m
+	if g.lost {
+		g.launchFailed(m.GetSessionId(), messages.CodeUnreachable, "the agent of the server is away")
+		return
+	}
+	g.sendLaunch(ctx, m)
+}
+
+func (g *serverGrain) sendLaunch(ctx actor.Context, m *messages.LaunchSession) {
+	if _, underway := g.sent[m.GetSessionId()]; underway || g.link == nil {
+		return // after the next attach the first report shows whether it is missing
+	}
+	spec := m.GetSpec()
+	kind := "virtual"
+	if spec.GetType() == messages.SessionType_SESSION_TYPE_CONSOLE {
+		kind = "console"
+	}
+	request := &messages.CreateSessionRequest{
+		RequestId: newRequestID(), SessionId: m.GetDcvId(), Name: spec.GetName(), Owner: spec.GetOwner(), Type: kind,
+		InitFile: spec.GetInitFile(), AutorunFile: spec.GetAutorunFile(), AutorunFileArguments: spec.GetAutorunFileArguments(),
+		DcvGlEnabled: spec.DcvGlEnabled, PermissionsFile: spec.PermissionsFile, StorageRoot: spec.GetStorageRoot(),
+	}
+	if spec.MaxConcurrentClients != nil {
+		clients := int32(min(spec.GetMaxConcurrentClients(), 1<<30))
+		request.MaxConcurrentClients = &clients
+	}
+	g.inflight[request.GetRequestId()] = inflight{sessionID: m.GetSessionId(), dcvID: m.GetDcvId()}
+	g.sent[m.GetSessionId()] = request.GetRequestId()
+	ctx.Request(g.link, &messages.AgentFrame{Body: &messages.AgentFrame_CreateSessionRequest{CreateSessionRequest: request}})
+}
+
+func (g *serverGrain) onCreated(ctx actor.Context, m *messages.CreateSessionResponse) {
+	command, ours := g.inflight[m.GetRequestId()]
+	if !ours {
+		return // answered before, or of an older socket (F14)
+	}
+	delete(g.inflight, m.GetRequestId())
+	delete(g.sent, command.sessionID)
+	slot := g.srv.Slot(command.sessionID)
+	if slot == nil || g.launches[command.sessionID] == nil {
+		return // given up meanwhile; the next report shows it if it came to be
+	}
+	slot.LastReply = max(slot.LastReply, m.GetSequence())
+	result := m.GetResult()
+	switch {
+	case result.GetSuccess():
+		g.launched(slot, m.GetSession())
+	case result.GetCode() == codeLinkLost || result.GetCode() == messages.AgentTimeout && m.GetSequence() == 0:
+		// Nobody knows; the next report or the session's own deadline decides.
+	default:
+		g.launchFailed(command.sessionID, messages.CodeAgentFailed, result.GetCode()+": "+clip(result.GetError()))
+	}
+}
+
+func (g *serverGrain) launched(slot *server.Slot, session *messages.DcvSession) {
+	slot.Phase, slot.Seen = server.Live, session
+	delete(g.launches, slot.SessionID)
+	g.tellSession(slot.SessionID, &messages.SessionLaunched{SessionId: slot.SessionID, ServerId: g.id, DcvSession: session})
+}
+
+// launchFailed frees the slot and tells the session, which seeks another host.
+func (g *serverGrain) launchFailed(sessionID, code, text string) {
+	delete(g.launches, sessionID)
+	delete(g.sent, sessionID)
+	if g.srv.Release(sessionID) {
+		g.publish(nil, nil)
+	}
+	g.tellSession(sessionID, &messages.SessionLaunchFailed{SessionId: sessionID, ServerId: g.id, Code: code, Message: text})
+}
+
+func (g *serverGrain) onClose(ctx actor.Context, m *messages.CloseSession) {
+	if slot := g.srv.Slot(m.GetSessionId()); slot != nil && slot.DCVID == m.GetDcvId() {
+		slot.Phase = server.Closing
+	}
+	delete(g.launches, m.GetSessionId())
+	if g.record == nil && g.link == nil {
+		g.tellSession(m.GetSessionId(), &messages.SessionCloseFailed{SessionId: m.GetSessionId(), ServerId: g.id,
+			Code: messages.CodeUnreachable, Message: "its server is not known any more"})
+		g.retireIfEmpty()
+		return
+	}
+	g.closes[m.GetDcvId()] = m
+	g.sendClose(ctx, m)
+}
+
+func (g *serverGrain) sendClose(ctx actor.Context, m *messages.CloseSession) {
+	if g.link == nil {
+		return // owed until the agent is back
+	}
+	request := &messages.DeleteSessionRequest{RequestId: newRequestID(), SessionId: m.GetDcvId()}
+	g.inflight[request.GetRequestId()] = inflight{sessionID: m.GetSessionId(), dcvID: m.GetDcvId()}
+	ctx.Request(g.link, &messages.AgentFrame{Body: &messages.AgentFrame_DeleteSessionRequest{DeleteSessionRequest: request}})
+}
+
+func (g *serverGrain) onDeleted(ctx actor.Context, m *messages.DeleteSessionResponse) {
+	command, ours := g.inflight[m.GetRequestId()]
+	if !ours {
+		return
+	}
+	delete(g.inflight, m.GetRequestId())
+	result := m.GetResult()
+	if result.GetCode() == codeLinkLost {
+		return // sent again when the agent is back
+	}
+	slot := g.srv.Slot(command.sessionID)
+	mine := slot != nil && slot.DCVID == command.dcvID
+	bound := g.id
+	if mine {
+		slot.LastReply = max(slot.LastReply, m.GetSequence())
+		bound = g.boundTo(slot)
+	}
+	delete(g.closes, command.dcvID)
+	if result.GetSuccess() || result.GetCode() == messages.AgentNotFound {
+		if mine && g.srv.Release(command.sessionID) {
+			g.publish(nil, nil)
+		}
+		g.tellSession(command.sessionID, &messages.SessionClosed{SessionId: command.sessionID, ServerId: bound})
+		return
+	}
+	g.tellSession(command.sessionID, &messages.SessionCloseFailed{SessionId: command.sessionID, ServerId: bound,
+		Code: messages.CodeAgentFailed, Message: result.GetCode() + ": " + clip(result.GetError())})
+}
+
+// onCommand relays a command whose answer goes straight to the asker.
+func (g *serverGrain) onCommand(ctx actor.Context, m *messages.ServerCommand, sender *actor.PID) {
+	if g.link == nil {
+		respond(ctx, sender, &messages.Refusal{Code: messages.CodeUnreachable, Detail: "the agent of the server cannot be reached", RetryAfterMs: 1000})
+		g.retireIfEmpty()
+		return
+	}
+	frame := &messages.AgentFrame{}
+	switch c := m.GetCommand().(type) {
+	case *messages.ServerCommand_SetPermissions:
+		c.SetPermissions.RequestId = newRequestID()
+		frame.Body = &messages.AgentFrame_SetPermissionsRequest{SetPermissionsRequest: c.SetPermissions}
+	case *messages.ServerCommand_Screenshot:
+		c.Screenshot.RequestId = newRequestID()
+		frame.Body = &messages.AgentFrame_ScreenshotRequest{ScreenshotRequest: c.Screenshot}
+	default:
+		unhandled(g.deps, "server", m)
+		return
+	}
+	ctx.RequestWithCustomSender(g.link, frame, sender)
+}
+
+// clip bounds what an agent may say about a failure.
+func clip(text string) string {
+	const most = 300
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
+}

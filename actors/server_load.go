@@ -1,0 +1,207 @@
+package actors
+
+import (
+	"errors"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"opensessionmanager/actors/roster"
+	"opensessionmanager/actors/server"
+	"opensessionmanager/messages"
+	"opensessionmanager/persistence"
+)
+
+func (g *serverGrain) load() {
+	g.busy = true
+	g.deps.Store.Load(g.key(), func(r persistence.Record, err error) {
+		g.deps.System.Root.Send(g.self, &serverLoaded{r, err})
+	})
+}
+
+func (g *serverGrain) onLoaded(ctx actor.Context, m *serverLoaded) {
+	g.busy = false
+	record := &messages.ServerRecord{}
+	switch err := m.err; {
+	case errors.Is(err, persistence.ErrNotFound):
+		g.record, g.version = nil, 0
+	case err == nil:
+		err = proto.Unmarshal(m.record.Data, record)
+		if err == nil {
+			g.record, g.version = record, m.record.Version
+			break
+		}
+		fallthrough
+	default:
+		g.onLoadFailed(ctx, err)
+		return
+	}
+	if !g.loaded {
+		g.loaded = true
+		g.restore()
+	}
+	g.backlog.drain(func() bool { return g.busy }, func(m mail) { g.handle(ctx, m) })
+	g.retireIfEmpty()
+}
+
+func (g *serverGrain) onLoadFailed(ctx actor.Context, err error) {
+	g.deps.Logger.Error("server could not be loaded; trying again", "server", g.id, "error", err)
+	g.busy = true
+	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), g.load)
+}
+
+// restore rebuilds the slots from the sessions that are bound to this server. A
+// server without a socket counts as away from now on.
+func (g *serverGrain) restore() {
+	now := g.deps.Clock.Now()
+	if g.record != nil {
+		g.srv.MachineID, g.srv.Closed, g.srv.Facts = g.record.GetMachineId(), g.record.GetClosed(), g.record.GetFacts()
+		g.srv.Reachable = true // until the grace time says otherwise
+		g.away = now
+		g.arm(now.Add(g.deps.Config.Grace))
+	}
+	if entry, ok := g.deps.views().Server(g.id); ok {
+		g.shown = entry.View.GetVersion()
+	}
+	g.takeOver(g.id)
+	if g.record != nil {
+		g.publish(nil, nil)
+	}
+}
+
+// takeOver holds a slot for each session that the roster shows on a server.
+func (g *serverGrain) takeOver(serverID string) {
+	for _, entry := range g.deps.views().SessionsOn(serverID) {
+		if slot, holds := slotOf(entry, serverID); holds && g.srv.Slot(slot.SessionID) == nil {
+			g.srv.Hold(slot)
+		}
+	}
+}
+
+func slotOf(entry *roster.Session, serverID string) (server.Slot, bool) {
+	v := entry.View
+	slot := server.Slot{SessionID: v.GetId(), DCVID: v.GetDcvId(), Owner: v.GetOwner(), Type: v.GetType(),
+		External: v.GetExternal(), BoundTo: serverID}
+	switch v.GetState() {
+	case messages.SessionState_SESSION_STATE_CREATING:
+		slot.Phase = server.Launching
+	case messages.SessionState_SESSION_STATE_READY, messages.SessionState_SESSION_STATE_UNKNOWN:
+		slot.Phase = server.Live
+	case messages.SessionState_SESSION_STATE_DELETING:
+		slot.Phase = server.Closing
+	default:
+		return slot, false
+	}
+	return slot, true
+}
+
+// arm has the grain told at t, unless an earlier alarm stands.
+func (g *serverGrain) arm(t time.Time) {
+	now := g.deps.Clock.Now()
+	if !g.alarm.IsZero() && g.alarm.After(now) && !t.Before(g.alarm) {
+		return
+	}
+	g.alarm = t
+	g.deps.Clock.At(t, func() {
+		g.deps.Peers.Tell(messages.KindServer, g.id, &messages.DeadlineReached{Stamp: t.UnixMilli()}, nil)
+	})
+}
+
+// onDeadline looks at everything that depends on time; what is not due is armed anew.
+func (g *serverGrain) onDeadline(ctx actor.Context) {
+	now := g.deps.Clock.Now()
+	g.alarm = time.Time{}
+	freed, next := g.srv.Expire(now)
+	if freed > 0 {
+		g.publish(nil, nil)
+	}
+	if !next.IsZero() {
+		g.arm(next)
+	}
+	if g.link == nil && g.record != nil {
+		g.whileAway(ctx, now)
+	}
+	g.retireIfEmpty()
+}
+
+// whileAway: first unreachable, then its sessions given up if the operator wants
+// that, then forgotten.
+func (g *serverGrain) whileAway(ctx actor.Context, now time.Time) {
+	cfg := g.deps.Config
+	if lostAt := g.away.Add(cfg.Grace); now.Before(lostAt) {
+		g.arm(lostAt)
+		return
+	}
+	if !g.lost {
+		g.lose()
+	}
+	if cfg.DropSessions > 0 {
+		if at := g.away.Add(cfg.DropSessions); now.Before(at) {
+			g.arm(at)
+		} else {
+			g.srv.Slots(func(s *server.Slot) {
+				g.tellSession(s.SessionID, &messages.SessionAbandoned{SessionId: s.SessionID, ServerId: g.boundTo(s)})
+			})
+		}
+	}
+	if at := g.away.Add(cfg.DropServer); now.Before(at) {
+		g.arm(at)
+	} else if !g.saving && !g.busy {
+		g.erase()
+	}
+}
+
+func (g *serverGrain) lose() {
+	g.lost, g.srv.Reachable = true, false
+	g.deps.Logger.Warn("server unreachable: its agent is away", "server", g.id, "since", g.away)
+	g.publish(nil, nil)
+	g.srv.Slots(func(s *server.Slot) {
+		s.Seen = nil
+		g.tellSession(s.SessionID, &messages.SessionUnreachable{SessionId: s.SessionID, ServerId: g.boundTo(s)})
+	})
+	for id := range g.launches {
+		g.launchFailed(id, messages.CodeUnreachable, "the agent of the server went away")
+	}
+}
+
+func (g *serverGrain) erase() {
+	g.deps.Logger.Warn("server forgotten: its agent stayed away", "server", g.id, "since", g.away)
+	g.busy = true
+	g.deps.Store.Delete(g.key(), g.version, func(err error) { g.deps.System.Root.Send(g.self, &serverErased{err}) })
+}
+
+func (g *serverGrain) onErased(ctx actor.Context, m *serverErased) {
+	if m.err != nil && !errors.Is(m.err, persistence.ErrNotFound) {
+		g.deps.Logger.Error("server could not be forgotten", "server", g.id, "error", m.err)
+		g.arm(g.deps.Clock.Now().Add(time.Second))
+		g.load() // busy until it is known what the store holds
+		return
+	}
+	g.busy = false
+	g.deps.Roster.tell(&removeServer{g.id})
+	g.record, g.version = nil, 0
+	g.backlog.drain(func() bool { return g.busy }, func(m mail) { g.handle(ctx, m) })
+	g.retireIfEmpty()
+}
+
+// onSuperseded: the machine speaks under another id now; this entry ends at once.
+func (g *serverGrain) onSuperseded(ctx actor.Context, m *messages.ServerSuperseded) {
+	if g.link != nil || g.record == nil || g.saving {
+		return
+	}
+	g.deps.Logger.Info("server superseded by the same machine", "server", g.id, "by", m.GetByServerId())
+	g.erase()
+}
+
+func (g *serverGrain) tellSession(id string, msg proto.Message) {
+	g.deps.Peers.Tell(messages.KindSession, id, msg, nil)
+}
+
+// boundTo is the server id under which the session of a slot knows its server.
+func (g *serverGrain) boundTo(s *server.Slot) string {
+	if s.BoundTo != "" {
+		return s.BoundTo
+	}
+	return g.id
+}

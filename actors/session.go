@@ -1,0 +1,376 @@
+package actors
+
+import (
+	"errors"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/asynkron/protoactor-go/cluster"
+	"google.golang.org/protobuf/proto"
+
+	"opensessionmanager/actors/session"
+	"opensessionmanager/messages"
+	"opensessionmanager/persistence"
+)
+
+// sessionGrain is the mailbox around one session.Session.
+type sessionGrain struct {
+	deps *Deps
+	id   string
+	self *actor.PID
+
+	now     session.Session
+	version int64 // of the stored record; 0 = there is none
+	shown   int64 // version of the last published view
+
+	loaded  bool
+	busy    bool // waiting for the store
+	backlog backlog
+	askers  []*actor.PID // who waits for the outcome of a create
+}
+
+// SessionKind is the grain kind of sessions.
+func SessionKind(d *Deps) *cluster.Kind {
+	return cluster.NewKind(messages.KindSession, actor.PropsFromProducer(func() actor.Actor {
+		return &sessionGrain{deps: d}
+	}, actor.WithReceiverMiddleware(guarded(d, messages.KindSession))))
+}
+
+// What the store answers, to self.
+type (
+	sessionLoaded struct {
+		record persistence.Record
+		err    error
+	}
+	sessionSaved struct {
+		outcome session.Outcome
+		version int64
+		err     error
+		replyTo *actor.PID
+	}
+	sessionErased struct{ err error }
+)
+
+func (g *sessionGrain) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *cluster.ClusterInit:
+		g.id, g.self = m.Identity.GetIdentity(), ctx.Self()
+	case *sessionLoaded:
+		g.onLoaded(ctx, m)
+	case *sessionSaved:
+		g.onSaved(ctx, m)
+	case *sessionErased:
+		g.onErased(ctx, m)
+	case actor.SystemMessage, actor.AutoReceiveMessage:
+	default:
+		g.receive(ctx)
+	}
+}
+
+// receive handles one message of the outside now, or keeps it until the store answered.
+func (g *sessionGrain) receive(ctx actor.Context) {
+	if !g.busy && !g.loaded {
+		g.load(ctx)
+	}
+	if g.busy {
+		g.backlog.keep(ctx)
+		return
+	}
+	g.handle(ctx, mail{ctx.Message(), ctx.Sender()})
+}
+
+func (g *sessionGrain) handle(ctx actor.Context, m mail) {
+	switch msg := m.msg.(type) {
+	case *messages.Wake:
+	case *messages.CreateSession:
+		g.onCreate(ctx, msg, m.sender)
+	case *messages.DeleteSession:
+		g.onDelete(ctx, msg, m.sender)
+	case *messages.UpdateSessionPermissions:
+		g.onUpdatePermissions(ctx, msg, m.sender)
+	case *messages.PlacementGranted:
+		g.onGranted(ctx, msg)
+	case *messages.PlacementQueued:
+		g.apply(ctx, session.Event{Kind: session.Held}, nil)
+	case *messages.PlacementRefused:
+		g.onRefused(ctx, msg)
+	case *messages.SessionLaunched:
+		g.onSeen(ctx, session.Launched, msg.GetServerId(), "", msg.GetDcvSession())
+	case *messages.SessionFound:
+		g.onFound(ctx, msg)
+	case *messages.SessionLaunchFailed:
+		g.onServer(ctx, msg.GetServerId(), session.Event{Kind: session.LaunchFailed, Reason: session.Reason{Code: msg.GetCode(), Text: msg.GetMessage()}})
+	case *messages.SessionVanished:
+		g.onServer(ctx, msg.GetServerId(), session.Event{Kind: session.Vanished, Reason: session.Reason{Code: msg.GetCode(), Text: msg.GetReason()}})
+	case *messages.SessionClosed:
+		g.onServer(ctx, msg.GetServerId(), session.Event{Kind: session.Closed})
+	case *messages.SessionCloseFailed:
+		g.onServer(ctx, msg.GetServerId(), session.Event{Kind: session.CloseFailed, Reason: session.Reason{Code: msg.GetCode(), Text: msg.GetMessage()}})
+	case *messages.SessionUnreachable:
+		g.onServer(ctx, msg.GetServerId(), session.Event{Kind: session.AgentLost})
+	case *messages.SessionAbandoned:
+		g.onServer(ctx, msg.GetServerId(), session.Event{Kind: session.Abandoned, Reason: session.Reason{Code: messages.CodeUnreachable,
+			Text: "its server stayed unreachable for longer than the broker is told to wait"}})
+	case *messages.DeadlineReached:
+		g.onDeadline(ctx, msg)
+	default:
+		unhandled(g.deps, "session", msg)
+	}
+}
+
+func (g *sessionGrain) onCreate(ctx actor.Context, m *messages.CreateSession, sender *actor.PID) {
+	switch {
+	case g.version != 0 || g.now.State != session.Fresh:
+		respond(ctx, sender, g.repeated(m))
+	case len(g.askers) > 0: // the same request, twice at once
+		g.askers = append(g.askers, sender)
+	default:
+		g.now = session.New(g.deps.Clock.Now(), g.id, m.GetSpec(), m.GetRequestDigest())
+		g.askers = append(g.askers, sender)
+		g.place(ctx)
+	}
+}
+
+// repeated answers a create for an id that exists: the same request gets the same
+// answer, another one is refused (N4).
+func (g *sessionGrain) repeated(m *messages.CreateSession) any {
+	if string(m.GetRequestDigest()) == string(g.now.Digest) && len(g.now.Digest) > 0 {
+		return g.now.View(g.shown)
+	}
+	return &messages.Refusal{Code: messages.CodeKeyReused,
+		Detail: "this Idempotency-Key was used for a request with other content"}
+}
+
+func (g *sessionGrain) onDelete(ctx actor.Context, m *messages.DeleteSession, sender *actor.PID) {
+	switch {
+	case g.version == 0 || !g.now.Owns(m.GetOwner()):
+		respond(ctx, sender, notFound(g.id))
+		g.retireIfEmpty()
+	case g.now.State == session.Deleted:
+		respond(ctx, sender, &messages.Refusal{Code: messages.CodeSessionDeleted, Detail: "the session is deleted already"})
+	default:
+		event := session.Event{Kind: session.DeleteAsked, Force: m.GetForce()}
+		if m.GetForce() && g.now.OnHost() && !g.hostReachable() {
+			event.Kind = session.DeleteForced
+		}
+		g.deps.Logger.Info("session delete asked", "session", g.id, "owner", m.GetOwner(), "force", m.GetForce(), "by", m.GetRequestedBy())
+		g.apply(ctx, event, sender)
+	}
+}
+
+func (g *sessionGrain) hostReachable() bool {
+	host, ok := g.deps.views().Server(g.now.ServerID)
+	return ok && host.View.GetReachable()
+}
+
+func (g *sessionGrain) onUpdatePermissions(ctx actor.Context, m *messages.UpdateSessionPermissions, sender *actor.PID) {
+	switch {
+	case g.version == 0 || !g.now.Owns(m.GetOwner()) || g.now.State == session.Deleted:
+		respond(ctx, sender, notFound(g.id))
+		g.retireIfEmpty()
+	case g.now.State != session.Ready:
+		respond(ctx, sender, &messages.Refusal{Code: messages.CodeSessionNotReady,
+			Detail: "permissions can be changed while the session is READY; it is " + string(g.now.State)})
+	default:
+		g.deps.Peers.Tell(messages.KindServer, g.now.ServerID, &messages.ServerCommand{ServerId: g.now.ServerID,
+			Command: &messages.ServerCommand_SetPermissions{SetPermissions: &messages.SetPermissionsRequest{
+				SessionId: g.now.DCVID, PermissionsFile: m.GetPermissionsFile()}}}, sender)
+	}
+}
+
+func (g *sessionGrain) onGranted(ctx actor.Context, m *messages.PlacementGranted) {
+	event := session.Event{Kind: session.Granted, ServerID: m.GetServerId(), MachineID: m.GetMachineId()}
+	if g.now.State == session.Fresh && len(g.askers) == 0 || !g.apply(ctx, event, nil) {
+		// Nobody wants the slot any more (F41).
+		g.deps.Peers.Tell(messages.KindServer, m.GetServerId(), &messages.ReleaseSlot{ServerId: m.GetServerId(), SessionId: g.id}, nil)
+		g.retireIfEmpty()
+	}
+}
+
+func (g *sessionGrain) onRefused(ctx actor.Context, m *messages.PlacementRefused) {
+	if g.now.State == session.Fresh {
+		g.answer(ctx, m.GetRefusal())
+		g.now = session.Session{}
+		g.retireIfEmpty()
+		return
+	}
+	reason := g.now.Reason // why the last host failed says more than "no other host"
+	if reason.Code == "" {
+		reason = session.Reason{Code: m.GetRefusal().GetCode(), Text: m.GetRefusal().GetDetail()}
+	}
+	g.apply(ctx, session.Event{Kind: session.Refused, Reason: reason}, nil)
+}
+
+// onServer takes an event of the session's own server; of another one it is old news.
+func (g *sessionGrain) onServer(ctx actor.Context, serverID string, e session.Event) {
+	if g.version == 0 || serverID != g.now.ServerID {
+		g.retireIfEmpty()
+		return
+	}
+	e.ServerID = serverID
+	g.apply(ctx, e, nil)
+}
+
+func (g *sessionGrain) onDeadline(ctx actor.Context, m *messages.DeadlineReached) {
+	if g.version != 0 && !g.now.Deadline.IsZero() && m.GetStamp() == g.now.Deadline.UnixMilli() {
+		g.apply(ctx, session.Event{Kind: session.Overdue}, nil)
+		return
+	}
+	g.retireIfEmpty()
+}
+
+func (g *sessionGrain) place(ctx actor.Context) {
+	place := &messages.PlaceSession{SessionId: g.id, Owner: g.now.Spec.GetOwner(), Type: g.now.Spec.GetType(),
+		Requirements: g.now.Spec.GetRequirements(), AvoidServers: g.now.Tried}
+	if g.now.Spec.GetEnqueueRequest() {
+		g.deps.Peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.EnqueueSession{Place: place,
+			EnqueuedUnixMs: g.now.Created.UnixMilli(), Resumed: g.version != 0}, nil)
+		return
+	}
+	ctx.Request(g.deps.Placer, place)
+}
+
+// apply decides and makes it durable; adopting and acting follow when the store has
+// answered. It says whether the event made sense.
+func (g *sessionGrain) apply(ctx actor.Context, e session.Event, replyTo *actor.PID) bool {
+	out, err := g.now.On(g.deps.Clock.Now(), e, g.deps.Config.Session)
+	if err != nil {
+		g.deps.Logger.Debug("session ignores an event", "session", g.id, "state", g.now.State, "event", e.Kind)
+		respond(ctx, replyTo, &messages.Refusal{Code: messages.CodeSessionNotReady, Detail: err.Error()})
+		return false
+	}
+	switch {
+	case out.Next.State == session.Gone:
+		g.busy = true
+		g.deps.Store.Delete(g.key(), g.version, func(err error) { g.deps.System.Root.Send(g.self, &sessionErased{err}) })
+	case out.Soft:
+		g.adopt(ctx, out, replyTo)
+	default:
+		g.save(out, replyTo)
+	}
+	return true
+}
+
+func (g *sessionGrain) key() persistence.Key { return persistence.Key{Kind: RecordSession, ID: g.id} }
+
+func (g *sessionGrain) save(out session.Outcome, replyTo *actor.PID) {
+	g.busy = true
+	done := func(version int64, err error) {
+		g.deps.System.Root.Send(g.self, &sessionSaved{outcome: out, version: version, err: err, replyTo: replyTo})
+	}
+	data, err := proto.Marshal(out.Next.Record())
+	if err != nil {
+		done(0, err)
+		return
+	}
+	g.deps.Store.Save(persistence.Record{Key: g.key(), Version: g.version, Data: data}, done)
+}
+
+func (g *sessionGrain) onSaved(ctx actor.Context, m *sessionSaved) {
+	g.busy = false
+	if m.err != nil {
+		g.onSaveFailed(ctx, m)
+		return
+	}
+	g.version, g.loaded = m.version, true
+	g.adopt(ctx, m.outcome, m.replyTo)
+	g.drain(ctx)
+}
+
+// onSaveFailed: when in doubt, forget. What is true is in the store.
+func (g *sessionGrain) onSaveFailed(ctx actor.Context, m *sessionSaved) {
+	g.deps.Logger.Error("session could not be saved", "session", g.id, "to", m.outcome.Next.State, "error", m.err)
+	refusal := storeRefusal(m.err)
+	respond(ctx, m.replyTo, refusal)
+	g.answer(ctx, refusal)
+	if m.outcome.Next.ServerID != "" && g.version == 0 {
+		g.deps.Peers.Tell(messages.KindServer, m.outcome.Next.ServerID, &messages.ReleaseSlot{ServerId: m.outcome.Next.ServerID, SessionId: g.id}, nil)
+	}
+	g.loaded, g.version, g.now = false, 0, session.Session{}
+	// Load again soon, so that what the stored state owes is not forgotten.
+	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), func() {
+		g.deps.Peers.Tell(messages.KindSession, g.id, &messages.Wake{}, nil)
+	})
+	g.receiveAgain(ctx)
+}
+
+// receiveAgain goes on with what was kept, loading first.
+func (g *sessionGrain) receiveAgain(ctx actor.Context) {
+	if len(g.backlog.kept) > 0 {
+		g.load(ctx)
+	}
+}
+
+func storeRefusal(err error) *messages.Refusal {
+	if errors.Is(err, persistence.ErrConflict) {
+		return &messages.Refusal{Code: messages.CodeBusy, Detail: "the object was changed elsewhere at the same time", RetryAfterMs: 200}
+	}
+	return &messages.Refusal{Code: messages.CodeStoreUnavailable,
+		Detail: "the change could not be made durable; nothing was promised", RetryAfterMs: 1000}
+}
+
+// adopt makes the decision the present, acts, and shows it.
+func (g *sessionGrain) adopt(ctx actor.Context, out session.Outcome, replyTo *actor.PID) {
+	before := g.now
+	g.now = out.Next
+	g.armDeadline(before.Deadline)
+	g.perform(ctx, out.Effects)
+	g.bindIfMoved(before, out.Effects)
+	if out.Soft && !changedForReaders(before, g.now) {
+		respond(ctx, replyTo, g.now.View(g.shown))
+		return
+	}
+	if before.State != g.now.State {
+		g.deps.Logger.Info("session changed", "session", g.id, "from", before.State, "to", g.now.State,
+			"server", g.now.ServerID, "reason", g.now.Reason.Code)
+	}
+	g.publish(ctx, replyTo)
+}
+
+func changedForReaders(a, b session.Session) bool {
+	return a.State != b.State || a.Connections != b.Connections || !a.Disconnected.Equal(b.Disconnected) ||
+		a.Reason != b.Reason || a.StorageRoot != b.StorageRoot || a.ServerID != b.ServerID
+}
+
+// publish shows the session; whoever asked is answered once every reader sees it.
+func (g *sessionGrain) publish(ctx actor.Context, replyTo *actor.PID) {
+	g.shown = g.deps.stampAfter(g.shown)
+	view := g.now.View(g.shown)
+	g.deps.Roster.tell(&publishSession{view: view, replyTo: replyTo, answer: view})
+	for _, asker := range g.askers {
+		g.deps.Roster.tell(&publishSession{view: view, replyTo: asker, answer: view})
+	}
+	g.askers = nil
+}
+
+func (g *sessionGrain) answer(ctx actor.Context, refusal *messages.Refusal) {
+	for _, asker := range g.askers {
+		respond(ctx, asker, refusal)
+	}
+	g.askers = nil
+}
+
+func (g *sessionGrain) armDeadline(before time.Time) {
+	if g.now.Deadline.IsZero() || g.now.Deadline.Equal(before) {
+		return
+	}
+	armSessionDeadline(g.deps, g.id, g.now.Deadline)
+}
+
+// armSessionDeadline has the session's grain told when its state is over.
+func armSessionDeadline(d *Deps, id string, deadline time.Time) {
+	d.Clock.At(deadline, func() {
+		d.Peers.Tell(messages.KindSession, id, &messages.DeadlineReached{Stamp: deadline.UnixMilli()}, nil)
+	})
+}
+
+func notFound(id string) *messages.Refusal {
+	return &messages.Refusal{Code: messages.CodeSessionNotFound, Detail: "no session with this id and owner"}
+}
+
+// retireIfEmpty gives back an activation that holds nothing.
+func (g *sessionGrain) retireIfEmpty() {
+	if g.version == 0 && !g.busy && len(g.askers) == 0 && len(g.backlog.kept) == 0 {
+		g.deps.Peers.Retire(messages.KindSession, g.id, g.self)
+	}
+}

@@ -1,0 +1,77 @@
+package actors
+
+import (
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"opensessionmanager/actors/session"
+	"opensessionmanager/messages"
+)
+
+// onSeen takes what a host says of a living session.
+func (g *sessionGrain) onSeen(ctx actor.Context, kind session.Kind, serverID, machineID string, seen *messages.DcvSession) {
+	if g.version != 0 && serverID != g.now.ServerID {
+		kind = session.Elsewhere
+	}
+	g.apply(ctx, sighting(kind, serverID, machineID, seen), nil)
+	g.retireIfEmpty()
+}
+
+// onFound decides what it means that a host's report shows this id.
+func (g *sessionGrain) onFound(ctx actor.Context, m *messages.SessionFound) {
+	seen := m.GetDcvSession()
+	switch {
+	case g.version == 0 && g.now.State == session.Fresh && len(g.askers) == 0:
+		g.adoptFound(ctx, m)
+	case m.GetServerId() == g.now.ServerID:
+		g.apply(ctx, sighting(session.Found, m.GetServerId(), m.GetMachineId(), seen), nil)
+	case g.cameAlong(m):
+		g.apply(ctx, sighting(session.Moved, m.GetServerId(), m.GetMachineId(), seen), nil)
+	case g.now.External || g.version == 0:
+		g.tellServer(m.GetServerId(), &messages.SessionTaken{ServerId: m.GetServerId(), DcvId: seen.GetId()})
+	default:
+		g.apply(ctx, sighting(session.Elsewhere, m.GetServerId(), m.GetMachineId(), seen), nil)
+	}
+}
+
+// cameAlong: the session's host came back under another server id. That is certain
+// for the same machine, and believed when nobody speaks for the old server any more
+// (a host whose identity was wiped); a running desktop is never closed on a doubt.
+func (g *sessionGrain) cameAlong(m *messages.SessionFound) bool {
+	if g.now.ServerID == "" {
+		return false
+	}
+	if m.GetMachineId() != "" && m.GetMachineId() == g.now.MachineID {
+		return true
+	}
+	if g.now.External {
+		return g.now.State == session.Deleted
+	}
+	return !g.hostReachable() && g.now.State != session.Placed
+}
+
+// adoptFound takes in a session that was made on a host without us (F11).
+func (g *sessionGrain) adoptFound(ctx actor.Context, m *messages.SessionFound) {
+	seen := m.GetDcvSession()
+	kind := messages.SessionType_SESSION_TYPE_VIRTUAL
+	if seen.GetType() == "console" {
+		kind = messages.SessionType_SESSION_TYPE_CONSOLE
+	}
+	created := g.deps.Clock.Now()
+	if t, err := time.Parse(time.RFC3339, seen.GetCreationTime()); err == nil && t.Before(created) {
+		created = t
+	}
+	g.now = session.New(created, g.id, &messages.SessionSpec{Owner: seen.GetOwner(), Type: kind, StorageRoot: seen.GetStorageRoot()}, nil)
+	g.now.DCVID = seen.GetId()
+	g.apply(ctx, sighting(session.Found, m.GetServerId(), m.GetMachineId(), seen), nil)
+}
+
+func sighting(kind session.Kind, serverID, machineID string, seen *messages.DcvSession) session.Event {
+	e := session.Event{Kind: kind, ServerID: serverID, MachineID: machineID,
+		Connections: int64(seen.GetNumOfConnections()), StorageRoot: seen.GetStorageRoot()}
+	if t, err := time.Parse(time.RFC3339, seen.GetLastDisconnectionTime()); err == nil {
+		e.Disconnected = t.UTC().Truncate(time.Millisecond)
+	}
+	return e
+}

@@ -1,0 +1,137 @@
+package actors
+
+import (
+	"errors"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"opensessionmanager/actors/session"
+	"opensessionmanager/messages"
+	"opensessionmanager/persistence"
+)
+
+// load reads the record, except for a create of an id that no reader has seen: there
+// the first save, which must not find a record, is the check.
+func (g *sessionGrain) load(ctx actor.Context) {
+	if _, isCreate := ctx.Message().(*messages.CreateSession); isCreate && len(g.backlog.kept) == 0 {
+		if _, known := g.deps.views().Session(g.id); !known {
+			g.loaded = true
+			return
+		}
+	}
+	g.busy = true
+	g.deps.Store.Load(g.key(), func(r persistence.Record, err error) {
+		g.deps.System.Root.Send(g.self, &sessionLoaded{r, err})
+	})
+}
+
+func (g *sessionGrain) onLoaded(ctx actor.Context, m *sessionLoaded) {
+	g.busy = false
+	var record messages.SessionRecord
+	switch err := m.err; {
+	case errors.Is(err, persistence.ErrNotFound):
+		g.loaded, g.version, g.now = true, 0, session.Session{}
+	case err != nil:
+		g.onLoadFailed(ctx, err)
+		return
+	default:
+		if err := proto.Unmarshal(m.record.Data, &record); err != nil {
+			g.onLoadFailed(ctx, err)
+			return
+		}
+		g.loaded, g.version = true, m.record.Version
+		g.restore(ctx, session.FromRecord(&record))
+	}
+	g.drain(ctx)
+	g.retireIfEmpty()
+}
+
+func (g *sessionGrain) onLoadFailed(ctx actor.Context, err error) {
+	g.deps.Logger.Error("session could not be loaded", "session", g.id, "error", err)
+	for _, waiting := range g.backlog.kept {
+		respond(ctx, waiting.sender, storeRefusal(err))
+	}
+	g.backlog.kept = nil
+	g.loaded = false
+	g.deps.Peers.Retire(messages.KindSession, g.id, g.self)
+	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), func() {
+		g.deps.Peers.Tell(messages.KindSession, g.id, &messages.Wake{}, nil)
+	})
+}
+
+// restore adopts what was stored, joins it with what readers were last shown, and
+// takes up what the state owes.
+func (g *sessionGrain) restore(ctx actor.Context, stored session.Session) {
+	g.now = stored
+	if entry, ok := g.deps.views().Session(g.id); ok {
+		g.shown = max(g.shown, entry.View.GetVersion())
+		g.now.Connections = entry.View.GetNumOfConnections()
+		if g.now.State == session.Ready && entry.View.GetState() == messages.SessionState_SESSION_STATE_UNKNOWN {
+			g.now.State = session.Unknown
+			g.now.Reason = session.Reason{Code: entry.View.GetReasonCode(), Text: entry.View.GetStateReason()}
+		}
+	}
+	g.armDeadline(time.Time{})
+	g.perform(ctx, g.now.Resume())
+	g.publish(ctx, nil)
+}
+
+func (g *sessionGrain) drain(ctx actor.Context) {
+	g.backlog.drain(func() bool { return g.busy || !g.loaded }, func(m mail) { g.handle(ctx, m) })
+	if !g.loaded && !g.busy {
+		g.receiveAgain(ctx)
+	}
+}
+
+func (g *sessionGrain) onErased(ctx actor.Context, m *sessionErased) {
+	g.busy = false
+	if m.err != nil && !errors.Is(m.err, persistence.ErrNotFound) {
+		g.onSaveFailed(ctx, &sessionSaved{err: m.err, outcome: session.Outcome{Next: g.now}})
+		return
+	}
+	g.deps.Roster.tell(&removeSession{g.id})
+	g.version, g.now = 0, session.Session{}
+	g.drain(ctx)
+	g.retireIfEmpty()
+}
+
+func (g *sessionGrain) perform(ctx actor.Context, effects []session.Effect) {
+	for _, e := range effects {
+		switch e.Kind {
+		case session.Place:
+			g.place(ctx)
+		case session.Launch:
+			g.tellServer(e.ServerID, &messages.LaunchSession{ServerId: e.ServerID, SessionId: g.id, DcvId: g.now.DCVID, Spec: g.now.Spec})
+		case session.Close:
+			g.tellServer(e.ServerID, &messages.CloseSession{ServerId: e.ServerID, SessionId: g.id, DcvId: g.now.DCVID, Owner: g.now.Spec.GetOwner()})
+		case session.ReleaseSlot:
+			g.tellServer(e.ServerID, &messages.ReleaseSlot{ServerId: e.ServerID, SessionId: g.id})
+		case session.LeaveQueue:
+			if g.now.Spec.GetEnqueueRequest() {
+				g.deps.Peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.LeaveQueue{SessionId: g.id}, nil)
+			}
+		}
+	}
+}
+
+func (g *sessionGrain) tellServer(serverID string, msg proto.Message) {
+	if serverID != "" {
+		g.deps.Peers.Tell(messages.KindServer, serverID, msg, nil)
+	}
+}
+
+// bindIfMoved tells a server about a session that came to it without a reservation.
+func (g *sessionGrain) bindIfMoved(before session.Session, effects []session.Effect) {
+	if !g.now.OnHost() || before.OnHost() && before.ServerID == g.now.ServerID {
+		return
+	}
+	for _, e := range effects {
+		if e.Kind == session.Launch {
+			return
+		}
+	}
+	g.tellServer(g.now.ServerID, &messages.SessionBound{ServerId: g.now.ServerID, SessionId: g.id, DcvId: g.now.DCVID,
+		Owner: g.now.Spec.GetOwner(), Type: g.now.Spec.GetType(), External: g.now.External})
+}
