@@ -1,0 +1,40 @@
+// Package securefile writes small files that only the agent may read, such that
+// a crash leaves the old content or the new one and never a part.
+package securefile
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Write replaces the file at path, mode 0600, creating its folder with mode 0700.
+func Write(path string, content []byte) (err error) {
+	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("securefile: %w", err)
+	}
+	temporary, err := os.CreateTemp(folder, "."+filepath.Base(path)+"-*") // 0600
+	if err != nil {
+		return fmt.Errorf("securefile: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temporary.Name())
+		}
+	}()
+	_, err = temporary.Write(content)
+	if err == nil {
+		err = temporary.Sync()
+	}
+	if cerr := temporary.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("securefile: %w", err)
+	}
+	return nil
+}
