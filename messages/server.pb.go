@@ -1375,6 +1375,59 @@ func (x *CloseServer) GetRequestedBy() string {
 	return ""
 }
 
+// ServerSuperseded: the same machine came back under another server id.
+type ServerSuperseded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ServerId      string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	ByServerId    string                 `protobuf:"bytes,2,opt,name=by_server_id,json=byServerId,proto3" json:"by_server_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerSuperseded) Reset() {
+	*x = ServerSuperseded{}
+	mi := &file_server_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerSuperseded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerSuperseded) ProtoMessage() {}
+
+func (x *ServerSuperseded) ProtoReflect() protoreflect.Message {
+	mi := &file_server_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerSuperseded.ProtoReflect.Descriptor instead.
+func (*ServerSuperseded) Descriptor() ([]byte, []int) {
+	return file_server_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ServerSuperseded) GetServerId() string {
+	if x != nil {
+		return x.ServerId
+	}
+	return ""
+}
+
+func (x *ServerSuperseded) GetByServerId() string {
+	if x != nil {
+		return x.ByServerId
+	}
+	return ""
+}
+
 var File_server_proto protoreflect.FileDescriptor
 
 const file_server_proto_rawDesc = "" +
@@ -1487,7 +1540,11 @@ const file_server_proto_rawDesc = "" +
 	"\vCloseServer\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12!\n" +
-	"\frequested_by\x18\x03 \x01(\tR\vrequestedBy*f\n" +
+	"\frequested_by\x18\x03 \x01(\tR\vrequestedBy\"Q\n" +
+	"\x10ServerSuperseded\x12\x1b\n" +
+	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12 \n" +
+	"\fby_server_id\x18\x02 \x01(\tR\n" +
+	"byServerId*f\n" +
 	"\fAvailability\x12\x1c\n" +
 	"\x18AVAILABILITY_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16AVAILABILITY_AVAILABLE\x10\x01\x12\x1c\n" +
@@ -1514,7 +1571,7 @@ func file_server_proto_rawDescGZIP() []byte {
 }
 
 var file_server_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_server_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_server_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_server_proto_goTypes = []any{
 	(Availability)(0),             // 0: opensessionmanager.messages.Availability
 	(UnavailabilityReason)(0),     // 1: opensessionmanager.messages.UnavailabilityReason
@@ -1536,39 +1593,40 @@ var file_server_proto_goTypes = []any{
 	(*ServerCommand)(nil),         // 17: opensessionmanager.messages.ServerCommand
 	(*OpenServer)(nil),            // 18: opensessionmanager.messages.OpenServer
 	(*CloseServer)(nil),           // 19: opensessionmanager.messages.CloseServer
-	nil,                           // 20: opensessionmanager.messages.ServerView.VirtualByOwnerEntry
-	(*ServerFacts)(nil),           // 21: opensessionmanager.messages.ServerFacts
-	(*ServerLoad)(nil),            // 22: opensessionmanager.messages.ServerLoad
-	(*HelloRequest)(nil),          // 23: opensessionmanager.messages.HelloRequest
-	(*actor.PID)(nil),             // 24: actor.PID
-	(*Refusal)(nil),               // 25: opensessionmanager.messages.Refusal
-	(*SessionsUpdateRequest)(nil), // 26: opensessionmanager.messages.SessionsUpdateRequest
-	(SessionType)(0),              // 27: opensessionmanager.messages.SessionType
-	(*SessionSpec)(nil),           // 28: opensessionmanager.messages.SessionSpec
-	(*SetPermissionsRequest)(nil), // 29: opensessionmanager.messages.SetPermissionsRequest
-	(*ScreenshotRequest)(nil),     // 30: opensessionmanager.messages.ScreenshotRequest
+	(*ServerSuperseded)(nil),      // 20: opensessionmanager.messages.ServerSuperseded
+	nil,                           // 21: opensessionmanager.messages.ServerView.VirtualByOwnerEntry
+	(*ServerFacts)(nil),           // 22: opensessionmanager.messages.ServerFacts
+	(*ServerLoad)(nil),            // 23: opensessionmanager.messages.ServerLoad
+	(*HelloRequest)(nil),          // 24: opensessionmanager.messages.HelloRequest
+	(*actor.PID)(nil),             // 25: actor.PID
+	(*Refusal)(nil),               // 26: opensessionmanager.messages.Refusal
+	(*SessionsUpdateRequest)(nil), // 27: opensessionmanager.messages.SessionsUpdateRequest
+	(SessionType)(0),              // 28: opensessionmanager.messages.SessionType
+	(*SessionSpec)(nil),           // 29: opensessionmanager.messages.SessionSpec
+	(*SetPermissionsRequest)(nil), // 30: opensessionmanager.messages.SetPermissionsRequest
+	(*ScreenshotRequest)(nil),     // 31: opensessionmanager.messages.ScreenshotRequest
 }
 var file_server_proto_depIdxs = []int32{
-	21, // 0: opensessionmanager.messages.ServerRecord.facts:type_name -> opensessionmanager.messages.ServerFacts
-	21, // 1: opensessionmanager.messages.ServerView.facts:type_name -> opensessionmanager.messages.ServerFacts
-	22, // 2: opensessionmanager.messages.ServerView.load:type_name -> opensessionmanager.messages.ServerLoad
+	22, // 0: opensessionmanager.messages.ServerRecord.facts:type_name -> opensessionmanager.messages.ServerFacts
+	22, // 1: opensessionmanager.messages.ServerView.facts:type_name -> opensessionmanager.messages.ServerFacts
+	23, // 2: opensessionmanager.messages.ServerView.load:type_name -> opensessionmanager.messages.ServerLoad
 	0,  // 3: opensessionmanager.messages.ServerView.availability:type_name -> opensessionmanager.messages.Availability
 	1,  // 4: opensessionmanager.messages.ServerView.unavailability_reason:type_name -> opensessionmanager.messages.UnavailabilityReason
-	20, // 5: opensessionmanager.messages.ServerView.virtual_by_owner:type_name -> opensessionmanager.messages.ServerView.VirtualByOwnerEntry
-	23, // 6: opensessionmanager.messages.AgentAttached.hello:type_name -> opensessionmanager.messages.HelloRequest
-	24, // 7: opensessionmanager.messages.AgentAttached.link:type_name -> actor.PID
-	25, // 8: opensessionmanager.messages.AgentRejected.refusal:type_name -> opensessionmanager.messages.Refusal
-	26, // 9: opensessionmanager.messages.AgentReported.report:type_name -> opensessionmanager.messages.SessionsUpdateRequest
-	24, // 10: opensessionmanager.messages.AgentReported.link:type_name -> actor.PID
-	24, // 11: opensessionmanager.messages.AgentDetached.link:type_name -> actor.PID
-	27, // 12: opensessionmanager.messages.ReserveSlot.type:type_name -> opensessionmanager.messages.SessionType
+	21, // 5: opensessionmanager.messages.ServerView.virtual_by_owner:type_name -> opensessionmanager.messages.ServerView.VirtualByOwnerEntry
+	24, // 6: opensessionmanager.messages.AgentAttached.hello:type_name -> opensessionmanager.messages.HelloRequest
+	25, // 7: opensessionmanager.messages.AgentAttached.link:type_name -> actor.PID
+	26, // 8: opensessionmanager.messages.AgentRejected.refusal:type_name -> opensessionmanager.messages.Refusal
+	27, // 9: opensessionmanager.messages.AgentReported.report:type_name -> opensessionmanager.messages.SessionsUpdateRequest
+	25, // 10: opensessionmanager.messages.AgentReported.link:type_name -> actor.PID
+	25, // 11: opensessionmanager.messages.AgentDetached.link:type_name -> actor.PID
+	28, // 12: opensessionmanager.messages.ReserveSlot.type:type_name -> opensessionmanager.messages.SessionType
 	3,  // 13: opensessionmanager.messages.SlotReserved.view:type_name -> opensessionmanager.messages.ServerView
-	25, // 14: opensessionmanager.messages.SlotRefused.refusal:type_name -> opensessionmanager.messages.Refusal
+	26, // 14: opensessionmanager.messages.SlotRefused.refusal:type_name -> opensessionmanager.messages.Refusal
 	3,  // 15: opensessionmanager.messages.SlotRefused.view:type_name -> opensessionmanager.messages.ServerView
-	27, // 16: opensessionmanager.messages.SessionBound.type:type_name -> opensessionmanager.messages.SessionType
-	28, // 17: opensessionmanager.messages.LaunchSession.spec:type_name -> opensessionmanager.messages.SessionSpec
-	29, // 18: opensessionmanager.messages.ServerCommand.set_permissions:type_name -> opensessionmanager.messages.SetPermissionsRequest
-	30, // 19: opensessionmanager.messages.ServerCommand.screenshot:type_name -> opensessionmanager.messages.ScreenshotRequest
+	28, // 16: opensessionmanager.messages.SessionBound.type:type_name -> opensessionmanager.messages.SessionType
+	29, // 17: opensessionmanager.messages.LaunchSession.spec:type_name -> opensessionmanager.messages.SessionSpec
+	30, // 18: opensessionmanager.messages.ServerCommand.set_permissions:type_name -> opensessionmanager.messages.SetPermissionsRequest
+	31, // 19: opensessionmanager.messages.ServerCommand.screenshot:type_name -> opensessionmanager.messages.ScreenshotRequest
 	20, // [20:20] is the sub-list for method output_type
 	20, // [20:20] is the sub-list for method input_type
 	20, // [20:20] is the sub-list for extension type_name
@@ -1593,7 +1651,7 @@ func file_server_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_server_proto_rawDesc), len(file_server_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

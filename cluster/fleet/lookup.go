@@ -1,0 +1,171 @@
+package fleet
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/asynkron/protoactor-go/cluster"
+	"google.golang.org/protobuf/proto"
+
+	"opensessionmanager/messages"
+)
+
+// lookup is our cluster.IdentityLookup: it knows which grains live here, and its
+// activator is the only one who makes them.
+type lookup struct {
+	views     *views
+	system    *actor.ActorSystem
+	cluster   *cluster.Cluster
+	activator *actor.PID
+	// grains maps a key to its *activation. Written by the activator, read by all.
+	grains sync.Map
+}
+
+type key struct{ kind, id string }
+
+type activation struct {
+	pid  *actor.PID
+	used atomic.Int64 // unix seconds of the latest message
+}
+
+func newLookup(v *views) *lookup { return &lookup{views: v} }
+
+// Setup implements cluster.IdentityLookup.
+func (l *lookup) Setup(c *cluster.Cluster, _ []string, _ bool) {
+	l.cluster, l.system = c, c.ActorSystem
+	// A grain that ended by itself, after a panic for instance, is forgotten in O(1).
+	l.system.EventStream.Subscribe(func(event any) {
+		if e, ok := event.(*cluster.ActivationTerminating); ok {
+			k := key{e.ClusterIdentity.GetKind(), e.ClusterIdentity.GetIdentity()}
+			if a, ok := l.grains.Load(k); ok && a.(*activation).pid.Equal(e.Pid) {
+				l.grains.CompareAndDelete(k, a)
+			}
+		}
+	})
+	l.activator = l.system.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return &activator{lookup: l} }))
+}
+
+// Get implements cluster.IdentityLookup.
+func (l *lookup) Get(ci *cluster.ClusterIdentity) *actor.PID {
+	if pid, ok := l.active(ci.GetKind(), ci.GetIdentity()); ok {
+		return pid
+	}
+	answer, err := l.system.Root.RequestFuture(l.activator, &activate{ci.GetKind(), ci.GetIdentity()}, activateTime).Result()
+	if err != nil {
+		return nil
+	}
+	pid, _ := answer.(*actor.PID)
+	return pid
+}
+
+// RemovePid implements cluster.IdentityLookup.
+func (l *lookup) RemovePid(ci *cluster.ClusterIdentity, pid *actor.PID) {
+	l.system.Root.Send(l.activator, &retire{ci.GetKind(), ci.GetIdentity(), pid})
+}
+
+// Shutdown implements cluster.IdentityLookup: every grain handles what it has and ends.
+func (l *lookup) Shutdown() {
+	var ending []*actor.Future
+	l.grains.Range(func(k, a any) bool {
+		ending = append(ending, l.system.Root.PoisonFuture(a.(*activation).pid))
+		return true
+	})
+	for _, f := range ending {
+		_ = f.Wait() // a grain that does not end in time ends with the process
+	}
+}
+
+func (l *lookup) active(kind, id string) (*actor.PID, bool) {
+	found, ok := l.grains.Load(key{kind, id})
+	if !ok {
+		return nil, false
+	}
+	a := found.(*activation)
+	if now := time.Now().Unix(); a.used.Load() != now {
+		a.used.Store(now)
+	}
+	return a.pid, true
+}
+
+// idleSince calls retire for each session grain without a message since t. Servers
+// and the queue hold what only they know and stay.
+func (l *lookup) idleSince(t time.Time, retire func(kind, id string, pid *actor.PID)) {
+	l.grains.Range(func(k, a any) bool {
+		if name, found := k.(key), a.(*activation); name.kind == messages.KindSession && found.used.Load() < t.Unix() {
+			retire(name.kind, name.id, found.pid)
+		}
+		return true
+	})
+}
+
+// Messages of the activator.
+type (
+	activate struct{ kind, id string }
+	deliver  struct {
+		kind, id string
+		msg      proto.Message
+		sender   *actor.PID
+	}
+	retire struct {
+		kind, id string
+		pid      *actor.PID
+	}
+)
+
+// notOwner is the activator's "ask somebody else": the view places the grain on
+// another broker, or this one has left.
+type notOwner struct{ epoch uint64 }
+
+// activator makes grains, one at a time, so that there is never a second one here.
+type activator struct{ lookup *lookup }
+
+func (a *activator) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *activate:
+		if pid := a.ensure(m.kind, m.id); pid != nil {
+			ctx.Respond(pid)
+			return
+		}
+		ctx.Respond(&notOwner{a.lookup.views.Current().Epoch})
+	case *deliver:
+		if pid := a.ensure(m.kind, m.id); pid != nil {
+			ctx.RequestWithCustomSender(pid, m.msg, m.sender)
+		}
+	case *retire:
+		a.onRetire(ctx, m)
+	case actor.SystemMessage, actor.AutoReceiveMessage:
+	}
+}
+
+func (a *activator) ensure(kind, id string) *actor.PID {
+	l := a.lookup
+	if pid, ok := l.active(kind, id); ok {
+		return pid
+	}
+	if owner, ok := l.views.Current().Owner(kind, id); !ok || owner.ID != l.system.ID {
+		return nil
+	}
+	k, ok := l.cluster.TryGetClusterKind(kind)
+	if !ok {
+		l.system.Logger().Error("no such kind of grain", slog.String("kind", kind))
+		return nil
+	}
+	pid := l.system.Root.Spawn(cluster.WithClusterIdentity(k.Props, cluster.NewClusterIdentity(id, kind)))
+	made := &activation{pid: pid}
+	made.used.Store(time.Now().Unix())
+	l.grains.Store(key{kind, id}, made)
+	return pid
+}
+
+// onRetire first makes the grain unreachable and then lets it handle what it has;
+// a later message makes a new one.
+func (a *activator) onRetire(ctx actor.Context, m *retire) {
+	found, ok := a.lookup.grains.Load(key{m.kind, m.id})
+	if ok && found.(*activation).pid.Equal(m.pid) {
+		a.lookup.grains.Delete(key{m.kind, m.id})
+		ctx.Poison(m.pid)
+	}
+}

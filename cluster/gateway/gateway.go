@@ -1,0 +1,230 @@
+// Package gateway turns the operations of the API into questions to grains: fan out,
+// gather, and say for each item what became of it. Reads are served from the roster
+// and ask nobody.
+package gateway
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"opensessionmanager/actors/roster"
+	"opensessionmanager/cluster/fleet"
+	"opensessionmanager/messages"
+)
+
+// Asker reaches grains; *fleet.Fleet implements it.
+type Asker interface {
+	Ask(ctx context.Context, calls []fleet.Call) []any
+}
+
+// Reader has the picture of the fleet; *actors.Roster implements it.
+type Reader interface {
+	Snapshot() *roster.Snapshot
+}
+
+// Config bounds what one broker does at once.
+type Config struct {
+	// Wait is how long a request may take; asking for a screenshot takes the longest.
+	Wait time.Duration
+	// MaxInFlight is how many items of all requests may be under way: no queue below
+	// is bounded by the library, so this one is.
+	MaxInFlight int
+	// Screenshots is how many screenshots are on their way to this broker at once.
+	Screenshots int
+}
+
+// DefaultConfig holds our choices.
+func DefaultConfig() Config {
+	return Config{Wait: 25 * time.Second, MaxInFlight: 20_000, Screenshots: 32}
+}
+
+// Gateway implements the fleet as http/rest sees it.
+type Gateway struct {
+	cfg         Config
+	grains      Asker
+	reader      Reader
+	inFlight    chan struct{} // one token per item under way
+	screenshots chan struct{}
+}
+
+// New returns a gateway over grains and reader.
+func New(grains Asker, reader Reader, cfg Config) *Gateway {
+	return &Gateway{cfg: cfg, grains: grains, reader: reader,
+		inFlight: make(chan struct{}, cfg.MaxInFlight), screenshots: make(chan struct{}, cfg.Screenshots)}
+}
+
+// Snapshot is the present picture. A fleet of one is never behind itself.
+func (g *Gateway) Snapshot() (*roster.Snapshot, *messages.Refusal) { return g.reader.Snapshot(), nil }
+
+// CreateSessions has each session's grain come to life.
+func (g *Gateway) CreateSessions(ctx context.Context, in []*messages.CreateSession) []*messages.SessionResult {
+	out := sessions(g.ask(ctx, len(in), func(i int) fleet.Call { return sessionCall(in[i].GetSessionId(), in[i]) }))
+	g.withdraw(in, out)
+	return out
+}
+
+// withdraw deletes creates whose outcome is unknown: the client is told that they
+// failed, so they must not come to be later (F41).
+func (g *Gateway) withdraw(in []*messages.CreateSession, out []*messages.SessionResult) {
+	var calls []fleet.Call
+	for i, result := range out {
+		if result.GetRefusal().GetCode() == messages.CodeTimeout {
+			calls = append(calls, sessionCall(in[i].GetSessionId(), &messages.DeleteSession{SessionId: in[i].GetSessionId(),
+				Owner: in[i].GetSpec().GetOwner(), Force: true, RequestedBy: "broker: create timed out"}))
+		}
+	}
+	if len(calls) > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		g.grains.Ask(ctx, calls)
+	}
+}
+
+// DeleteSessions asks each session to end.
+func (g *Gateway) DeleteSessions(ctx context.Context, in []*messages.DeleteSession) []*messages.SessionResult {
+	return g.known(ctx, len(in), func(i int) (string, proto.Message) { return in[i].GetSessionId(), in[i] })
+}
+
+// UpdateSessionPermissions asks each session to have its host apply the file.
+func (g *Gateway) UpdateSessionPermissions(ctx context.Context, in []*messages.UpdateSessionPermissions) []*messages.SessionResult {
+	return g.known(ctx, len(in), func(i int) (string, proto.Message) { return in[i].GetSessionId(), in[i] })
+}
+
+// known asks only sessions that the roster knows: an id from outside that never was
+// must not wake a grain, let alone read the store.
+func (g *Gateway) known(ctx context.Context, n int, item func(int) (string, proto.Message)) []*messages.SessionResult {
+	snapshot := g.reader.Snapshot()
+	out := make([]*messages.SessionResult, n)
+	var ask []int
+	for i := range n {
+		id, _ := item(i)
+		if _, ok := snapshot.Session(id); ok {
+			ask = append(ask, i)
+		} else {
+			out[i] = refuseSession(messages.CodeSessionNotFound, "no session with this id and owner")
+		}
+	}
+	answers := sessions(g.ask(ctx, len(ask), func(k int) fleet.Call { id, msg := item(ask[k]); return sessionCall(id, msg) }))
+	for k, i := range ask {
+		out[i] = answers[k]
+	}
+	return out
+}
+
+// OpenServers lets servers take sessions again.
+func (g *Gateway) OpenServers(ctx context.Context, in []*messages.OpenServer) []*messages.ServerResult {
+	return g.servers(ctx, len(in), func(i int) (string, proto.Message) { return in[i].GetServerId(), in[i] })
+}
+
+// CloseServers keeps servers from taking sessions.
+func (g *Gateway) CloseServers(ctx context.Context, in []*messages.CloseServer) []*messages.ServerResult {
+	return g.servers(ctx, len(in), func(i int) (string, proto.Message) { return in[i].GetServerId(), in[i] })
+}
+
+func (g *Gateway) servers(ctx context.Context, n int, item func(int) (string, proto.Message)) []*messages.ServerResult {
+	snapshot := g.reader.Snapshot()
+	out := make([]*messages.ServerResult, n)
+	var ask []int
+	for i := range n {
+		id, _ := item(i)
+		if _, ok := snapshot.Server(id); ok {
+			ask = append(ask, i)
+		} else {
+			out[i] = &messages.ServerResult{Outcome: &messages.ServerResult_Refusal{Refusal: &messages.Refusal{
+				Code: messages.CodeServerNotFound, Detail: "no server with this id"}}}
+		}
+	}
+	answers := g.ask(ctx, len(ask), func(k int) fleet.Call {
+		id, msg := item(ask[k])
+		return fleet.Call{Kind: messages.KindServer, ID: id, Msg: msg}
+	})
+	for k, i := range ask {
+		out[i] = serverResult(answers[k])
+	}
+	return out
+}
+
+// ask sends what the bound on items under way allows and refuses the rest.
+func (g *Gateway) ask(ctx context.Context, n int, call func(int) fleet.Call) []any {
+	if n == 0 {
+		return nil
+	}
+	if !g.enter(n) {
+		answers := make([]any, n)
+		for i := range answers {
+			answers[i] = &messages.Refusal{Code: messages.CodeBusy, Detail: "the broker has too much under way", RetryAfterMs: 1000}
+		}
+		return answers
+	}
+	defer g.leave(n)
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.Wait)
+	defer cancel()
+	calls := make([]fleet.Call, n)
+	for i := range calls {
+		calls[i] = call(i)
+	}
+	return g.grains.Ask(ctx, calls)
+}
+
+func (g *Gateway) enter(n int) bool {
+	for i := range n {
+		select {
+		case g.inFlight <- struct{}{}:
+		default:
+			g.leave(i)
+			return false
+		}
+	}
+	return true
+}
+
+func (g *Gateway) leave(n int) {
+	for range n {
+		<-g.inFlight
+	}
+}
+
+func sessionCall(id string, msg proto.Message) fleet.Call {
+	return fleet.Call{Kind: messages.KindSession, ID: id, Msg: msg}
+}
+
+// TakeScreenshots asks the hosts for pictures, a bounded number at a time.
+func (g *Gateway) TakeScreenshots(ctx context.Context, in []*messages.TakeScreenshot) []*messages.SessionResult {
+	out := make([]*messages.SessionResult, len(in))
+	var all sync.WaitGroup
+	for i, item := range in {
+		call, refused := g.screenshotCall(item)
+		if refused != nil {
+			out[i] = refused
+			continue
+		}
+		select {
+		case g.screenshots <- struct{}{}:
+		case <-ctx.Done():
+			out[i] = refuseSession(messages.CodeBusy, "too many screenshots at once")
+			continue
+		}
+		all.Go(func() {
+			defer func() { <-g.screenshots }()
+			out[i] = sessionResult(g.ask(ctx, 1, func(int) fleet.Call { return call })[0])
+		})
+	}
+	all.Wait()
+	return out
+}
+
+func (g *Gateway) screenshotCall(item *messages.TakeScreenshot) (fleet.Call, *messages.SessionResult) {
+	entry, ok := g.reader.Snapshot().Session(item.GetSessionId())
+	if !ok || entry.View.GetState() == messages.SessionState_SESSION_STATE_DELETED {
+		return fleet.Call{}, refuseSession(messages.CodeSessionNotFound, "no session with this id")
+	}
+	if entry.View.GetState() != messages.SessionState_SESSION_STATE_READY {
+		return fleet.Call{}, refuseSession(messages.CodeSessionNotReady, "a screenshot can be taken while the session is READY")
+	}
+	return fleet.Call{Kind: messages.KindServer, ID: entry.View.GetServerId(), Msg: &messages.ServerCommand{ServerId: entry.View.GetServerId(),
+		Command: &messages.ServerCommand_Screenshot{Screenshot: &messages.ScreenshotRequest{SessionId: entry.View.GetDcvId(),
+			MaxWidth: int32(min(item.GetMaxWidth(), 1<<15)), MaxHeight: int32(min(item.GetMaxHeight(), 1<<15)), Format: item.GetFormat()}}}}, nil
+}
