@@ -91,7 +91,7 @@ func (g *sessionGrain) handle(ctx actor.Context, m mail) {
 	case *messages.PlacementGranted:
 		g.onGranted(ctx, msg)
 	case *messages.PlacementQueued:
-		g.apply(ctx, session.Event{Kind: session.Held}, nil)
+		g.onQueued(ctx)
 	case *messages.PlacementRefused:
 		g.onRefused(ctx, msg)
 	case *messages.SessionLaunched:
@@ -144,6 +144,7 @@ func (g *sessionGrain) repeated(m *messages.CreateSession) any {
 func (g *sessionGrain) onDelete(ctx actor.Context, m *messages.DeleteSession, sender *actor.PID) {
 	switch {
 	case g.version == 0 || !g.now.Owns(m.GetOwner()):
+		g.cancelCreate(ctx, m)
 		respond(ctx, sender, notFound(g.id))
 		g.retireIfEmpty()
 	case g.now.State == session.Deleted:
@@ -157,6 +158,26 @@ func (g *sessionGrain) onDelete(ctx actor.Context, m *messages.DeleteSession, se
 		g.apply(ctx, event, sender)
 	}
 }
+
+// cancelCreate gives up a create that was not accepted yet; a slot or a place in the
+// queue that comes later is given back (F41).
+func (g *sessionGrain) cancelCreate(ctx actor.Context, m *messages.DeleteSession) {
+	if g.version != 0 || len(g.askers) == 0 || !g.now.Owns(m.GetOwner()) {
+		return
+	}
+	g.answer(ctx, &messages.Refusal{Code: messages.CodeSessionDeleted, Detail: "the session was deleted before it was placed"})
+	g.now = session.Session{}
+}
+
+func (g *sessionGrain) onQueued(ctx actor.Context) {
+	if g.unwanted() || !g.apply(ctx, session.Event{Kind: session.Held}, nil) {
+		g.deps.Peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.LeaveQueue{SessionId: g.id}, nil)
+		g.retireIfEmpty()
+	}
+}
+
+// unwanted: no create is under way and none was accepted.
+func (g *sessionGrain) unwanted() bool { return g.now.State == session.Fresh && len(g.askers) == 0 }
 
 func (g *sessionGrain) hostReachable() bool {
 	host, ok := g.deps.views().Server(g.now.ServerID)
@@ -180,8 +201,7 @@ func (g *sessionGrain) onUpdatePermissions(ctx actor.Context, m *messages.Update
 
 func (g *sessionGrain) onGranted(ctx actor.Context, m *messages.PlacementGranted) {
 	event := session.Event{Kind: session.Granted, ServerID: m.GetServerId(), MachineID: m.GetMachineId()}
-	if g.now.State == session.Fresh && len(g.askers) == 0 || !g.apply(ctx, event, nil) {
-		// Nobody wants the slot any more (F41).
+	if g.unwanted() || !g.apply(ctx, event, nil) {
 		g.deps.Peers.Tell(messages.KindServer, m.GetServerId(), &messages.ReleaseSlot{ServerId: m.GetServerId(), SessionId: g.id}, nil)
 		g.retireIfEmpty()
 	}

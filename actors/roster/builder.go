@@ -86,11 +86,15 @@ func (b *Builder) PutServer(v *messages.ServerView) bool {
 		if facts.GetHostname() != v.GetFacts().GetHostname() {
 			b.x.byHostname.Delete(old)
 		}
+		if old.View.MachineId != v.MachineId {
+			b.x.byMachine.Delete(old)
+		}
 	}
 	b.taken = nil
 	e := &Server{View: v}
 	b.x.servers.Set(v.Id, e)
 	b.x.byHostname.Set(e)
+	b.x.byMachine.Set(e)
 	b.retag(v.Id, facts, v.Facts)
 	return true
 }
@@ -100,6 +104,7 @@ func (b *Builder) RemoveServer(id string) {
 	if old, known := b.x.servers.Delete(id); known {
 		b.taken = nil
 		b.x.byHostname.Delete(old)
+		b.x.byMachine.Delete(old)
 		b.retag(id, old.View.Facts, nil)
 	}
 }

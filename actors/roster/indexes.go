@@ -19,6 +19,7 @@ type indexes struct {
 
 	servers    *btree.Map[string, *Server]
 	byHostname *btree.BTreeG[*Server] // hostname, id
+	byMachine  *btree.BTreeG[*Server] // machine, id
 	byTag      *btree.BTreeG[tagged]
 }
 
@@ -35,6 +36,7 @@ func newIndexes() indexes {
 		byServer:   newTree(serverOrder),
 		servers:    btree.NewMap[string, *Server](0),
 		byHostname: newTree(hostnameOrder),
+		byMachine:  newTree(machineOrder),
 		byTag:      newTree(tagOrder),
 	}
 }
@@ -54,6 +56,7 @@ func (x indexes) copy() indexes {
 		byServer:   x.byServer.Copy(),
 		servers:    x.servers.Copy(),
 		byHostname: x.byHostname.Copy(),
+		byMachine:  x.byMachine.Copy(),
 		byTag:      x.byTag.Copy(),
 	}
 }
@@ -85,6 +88,13 @@ func hostnameOrder(a, b *Server) bool {
 	x, y := a.View.GetFacts().GetHostname(), b.View.GetFacts().GetHostname()
 	if x != y {
 		return x < y
+	}
+	return a.View.Id < b.View.Id
+}
+
+func machineOrder(a, b *Server) bool {
+	if a.View.MachineId != b.View.MachineId {
+		return a.View.MachineId < b.View.MachineId
 	}
 	return a.View.Id < b.View.Id
 }

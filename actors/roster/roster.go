@@ -91,3 +91,18 @@ func (s *Snapshot) Servers(after ServerCursor, limit int) ServerPage {
 	}
 	return page
 }
+
+// ServersOfMachine lists the entries of one machine, in order of id. More than one
+// means that it came back under another server id and the older has not ended yet.
+func (s *Snapshot) ServersOfMachine(machineID string) []*Server {
+	var found []*Server
+	from := &Server{View: &messages.ServerView{MachineId: machineID}}
+	s.x.byMachine.Ascend(from, func(e *Server) bool {
+		if e.View.MachineId != machineID {
+			return false
+		}
+		found = append(found, e)
+		return true
+	})
+	return found
+}

@@ -190,3 +190,20 @@ func readEverything(s *roster.Snapshot) {
 	s.Sessions(roster.SessionQuery{Tags: map[string][]string{"id": {"7"}, "dcv:os-family": {"linux"}}})
 	s.Servers(roster.ServerCursor{}, 20)
 }
+
+func TestServersOfMachine_ListsEveryNameOfOneMachine(t *testing.T) {
+	t.Parallel()
+	b := NewBuilder()
+	put := func(id, machine string, version int64) {
+		require.True(t, b.PutServer(&messages.ServerView{Id: id, MachineId: machine, Version: version}))
+	}
+	put("b", "m1", 1)
+	put("a", "m1", 1)
+	put("c", "m2", 1)
+	require.Len(t, b.Snapshot().ServersOfMachine("m1"), 2)
+	require.Equal(t, "a", b.Snapshot().ServersOfMachine("m1")[0].View.Id)
+	put("b", "m3", 2)
+	b.RemoveServer("a")
+	require.Empty(t, b.Snapshot().ServersOfMachine("m1"))
+	require.Len(t, b.Snapshot().ServersOfMachine("m3"), 1)
+}
