@@ -1,0 +1,80 @@
+package oauth
+
+import (
+	"encoding/json"
+	"log/slog"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Error codes of RFC 6749 section 5.2 and RFC 7591 section 3.2.2.
+const (
+	codeInvalidRequest   = "invalid_request"
+	codeInvalidClient    = "invalid_client"
+	codeUnsupportedGrant = "unsupported_grant_type"
+	codeUnavailable      = "temporarily_unavailable"
+	codeBadStatement     = "invalid_software_statement"
+	codeBadMetadata      = "invalid_client_metadata"
+)
+
+// refusal is a no of the endpoints for machines and people.
+type refusal struct {
+	status      int
+	Code        string `json:"error"`
+	Description string `json:"error_description"`
+}
+
+func badRequest(code, description string) *refusal {
+	return &refusal{fasthttp.StatusBadRequest, code, description}
+}
+
+// outage hides a store error from strangers and logs it.
+func (s *Server) outage(err error) *refusal {
+	s.cfg.Logger.Error("store failed during an authorization request", slog.Any("error", err))
+	return &refusal{fasthttp.StatusServiceUnavailable, codeUnavailable, "The store does not answer, try again later"}
+}
+
+// refuse answers with the error and leaves one line for the auditor, without
+// anything secret: what the caller sent is not in it.
+func (s *Server) refuse(rc *fasthttp.RequestCtx, r *refusal) {
+	s.cfg.Logger.Warn("authorization request refused",
+		slog.String("path", string(rc.Path())),
+		slog.String("remote", rc.RemoteAddr().String()),
+		slog.String("code", r.Code),
+		slog.String("reason", r.Description))
+	answer(rc, r.status, r)
+	rc.Response.Header.Set("X-Error-Code", strings.ToUpper(r.Code))
+	switch r.status {
+	case fasthttp.StatusUnauthorized:
+		rc.Response.Header.Set("WWW-Authenticate", `Basic realm="dcv-session-manager", charset="UTF-8"`)
+	case fasthttp.StatusServiceUnavailable:
+		rc.Response.Header.Set("Retry-After", "2")
+	}
+}
+
+// answer writes JSON that no cache may keep (RFC 6749 section 5.1).
+func answer(rc *fasthttp.RequestCtx, status int, body any) {
+	data, err := json.Marshal(body)
+	if err != nil { // our own types always encode
+		rc.SetStatusCode(fasthttp.StatusInternalServerError)
+		return
+	}
+	rc.SetStatusCode(status)
+	rc.SetContentType("application/json")
+	rc.Response.Header.Set("Cache-Control", "no-store")
+	rc.Response.Header.Set("Pragma", "no-cache")
+	rc.SetBody(data)
+}
+
+// onlyPost answers 405 to other methods.
+func onlyPost(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(rc *fasthttp.RequestCtx) {
+		if rc.IsPost() {
+			next(rc)
+			return
+		}
+		answer(rc, fasthttp.StatusMethodNotAllowed, badRequest(codeInvalidRequest, "Only POST is allowed"))
+		rc.Response.Header.Set("Allow", "POST")
+	}
+}

@@ -1,0 +1,202 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"opensessionmanager/persistence"
+)
+
+const kindAPIClient = "api-client"
+
+// Errors of the keepers of clients and statements.
+var (
+	// ErrNameTaken: an active client has this name.
+	ErrNameTaken = errors.New("oauth: an active client has this name")
+	// ErrUnknownClient: no client has this id.
+	ErrUnknownClient = errors.New("oauth: unknown client")
+)
+
+// Description is what an administrator sees of a client. Secrets cannot be read again.
+type Description struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Active bool   `json:"active"`
+}
+
+// clientRecord is a client in the store, of the API or an agent.
+type clientRecord struct {
+	Name    string    `json:"name"`
+	Active  bool      `json:"active"`
+	Hash    []byte    `json:"hash"`
+	Created time.Time `json:"created"`
+}
+
+// client is a client in memory. Whoever holds one sees its deactivation at once.
+type client struct {
+	id, name string
+	hash     []byte
+	active   atomic.Bool
+	version  int64 // under Clients.mu
+}
+
+// Clients are the API clients. Reads take no lock; a change is in the store
+// before it is seen here. Changes of other brokers arrive with Refresh.
+type Clients struct {
+	shelf  shelf[clientRecord]
+	hasher hasher
+	now    func() time.Time
+	table  sync.Map // id → *client
+	mu     sync.Mutex
+}
+
+// LoadClients reads all API clients.
+func LoadClients(ctx context.Context, store persistence.Store, keys *Keys, now func() time.Time) (*Clients, error) {
+	c := &Clients{shelf: shelf[clientRecord]{store, kindAPIClient}, hasher: newHasher(keys), now: now}
+	return c, c.Refresh(ctx)
+}
+
+// Register makes a client and returns its id and password; the password exists
+// nowhere else. ErrName, ErrNameTaken, or an error of the store.
+func (c *Clients) Register(ctx context.Context, name string) (id, password string, err error) {
+	if err := checkName(name); err != nil {
+		return "", "", err
+	}
+	if err := c.Refresh(ctx); err != nil { // another broker may have registered it
+		return "", "", err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.nameTaken(name) {
+		return "", "", fmt.Errorf("%w: %q", ErrNameTaken, name)
+	}
+	id, password = uuid.NewString(), newSecret()
+	record := clientRecord{Name: name, Active: true, Hash: c.hasher.hash(id, password), Created: c.now().UTC()}
+	version, err := c.shelf.create(ctx, id, record)
+	if err != nil {
+		return "", "", err
+	}
+	c.adopt(kept[clientRecord]{ID: id, Version: version, Value: record})
+	return id, password, nil
+}
+
+// Unregister deactivates a client: it gets no tokens, and those it has are
+// refused from now on. ErrUnknownClient if there is none.
+func (c *Clients) Unregister(ctx context.Context, id string) error {
+	k, err := deactivate(ctx, c.shelf, id)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.adopt(k)
+	return nil
+}
+
+// Describe lists all clients, in order of registration id, as the store has them.
+func (c *Clients) Describe(ctx context.Context) ([]Description, error) {
+	return describe(ctx, c.shelf)
+}
+
+// Refresh adopts what other brokers changed.
+func (c *Clients) Refresh(ctx context.Context) error {
+	all, err := c.shelf.all(ctx)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range all {
+		c.adopt(k)
+	}
+	return nil
+}
+
+// authenticate checks credentials. The error is the store's: then nobody knows.
+func (c *Clients) authenticate(ctx context.Context, id, secret string) (bool, error) {
+	known, err := c.lookup(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	if known == nil {
+		c.hasher.matches(nil, id, secret) // the same work as for a known client
+		return false, nil
+	}
+	return c.hasher.matches(known.hash, id, secret) && known.active.Load(), nil
+}
+
+// lookup finds a client in memory, or in the store if another broker has just
+// registered it. Nil without error: there is none.
+func (c *Clients) lookup(ctx context.Context, id string) (*client, error) {
+	if known, ok := c.table.Load(id); ok {
+		return known.(*client), nil
+	}
+	if uuid.Validate(id) != nil || len(id) != 36 {
+		return nil, nil
+	}
+	k, err := c.shelf.load(ctx, id)
+	if errors.Is(err, persistence.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.adopt(k), nil
+}
+
+// adopt puts a record into the table unless a newer one is there. Under mu.
+func (c *Clients) adopt(k kept[clientRecord]) *client {
+	if known, ok := c.table.Load(k.ID); ok {
+		cl := known.(*client)
+		if k.Version > cl.version {
+			cl.version = k.Version
+			cl.active.Store(k.Value.Active)
+		}
+		return cl
+	}
+	cl := &client{id: k.ID, name: k.Value.Name, hash: k.Value.Hash, version: k.Version}
+	cl.active.Store(k.Value.Active)
+	c.table.Store(k.ID, cl)
+	return cl
+}
+
+// nameTaken walks over the clients: there are few, and it is asked rarely.
+func (c *Clients) nameTaken(name string) (taken bool) {
+	c.table.Range(func(_, value any) bool {
+		cl := value.(*client)
+		taken = cl.name == name && cl.active.Load()
+		return !taken
+	})
+	return taken
+}
+
+func deactivate(ctx context.Context, s shelf[clientRecord], id string) (kept[clientRecord], error) {
+	if uuid.Validate(id) != nil {
+		return kept[clientRecord]{}, ErrUnknownClient
+	}
+	k, err := s.change(ctx, id, func(r *clientRecord) { r.Active = false })
+	if errors.Is(err, persistence.ErrNotFound) {
+		return k, ErrUnknownClient
+	}
+	return k, err
+}
+
+func describe(ctx context.Context, s shelf[clientRecord]) ([]Description, error) {
+	all, err := s.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Description, len(all))
+	for i, k := range all {
+		list[i] = Description{ID: k.ID, Name: k.Value.Name, Active: k.Value.Active}
+	}
+	return list, nil
+}

@@ -1,0 +1,73 @@
+package oauth
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+)
+
+// ErrUser: a session id, owner or user that cannot be put into a connection token.
+var ErrUser = errors.New("oauth: invalid session or user for a connection token")
+
+// maxClaim bounds a session id, owner or user in bytes.
+const maxClaim = 1024
+
+// connectionClaims are the vendor's, exactly (contract section 1.8).
+type connectionClaims struct {
+	SessionID string           `json:"dcvSessionId"`
+	Owner     string           `json:"dcvSessionOwner"`
+	User      string           `json:"dcvSessionUser"`
+	ExpiresAt *jwt.NumericDate `json:"exp"`
+	IssuedAt  *jwt.NumericDate `json:"iat"`
+	ID        string           `json:"jti"`
+}
+
+// The methods make connectionClaims jwt.Claims.
+
+func (c connectionClaims) GetExpirationTime() (*jwt.NumericDate, error) { return c.ExpiresAt, nil }
+func (c connectionClaims) GetIssuedAt() (*jwt.NumericDate, error)       { return c.IssuedAt, nil }
+func (c connectionClaims) GetNotBefore() (*jwt.NumericDate, error)      { return nil, nil }
+func (c connectionClaims) GetIssuer() (string, error)                   { return "", nil }
+func (c connectionClaims) GetSubject() (string, error)                  { return "", nil }
+func (c connectionClaims) GetAudience() (jwt.ClaimStrings, error)       { return nil, nil }
+
+const typeConnection = "JWT"
+
+// SignConnection issues the token with which user connects to a session. Who
+// may do so is for the caller to decide. ErrUser if a text is empty, longer than
+// 1,024 bytes, not UTF-8 or has control characters.
+func (s *Server) SignConnection(dcvSessionID, owner, user string) (string, error) {
+	for _, text := range []string{dcvSessionID, owner, user} {
+		if text == "" || len(text) > maxClaim || !printable(text) {
+			return "", fmt.Errorf("%w: want 1 to %d bytes of printable UTF-8", ErrUser, maxClaim)
+		}
+	}
+	now := s.cfg.Now()
+	return s.cfg.Keys.connection.sign(typeConnection, connectionClaims{
+		SessionID: dcvSessionID,
+		Owner:     owner,
+		User:      user,
+		ExpiresAt: jwt.NewNumericDate(now.Add(s.cfg.ConnectionTokenLifetime)),
+		IssuedAt:  jwt.NewNumericDate(now),
+		ID:        uuid.NewString(),
+	})
+}
+
+// ValidateConnection says as whom the bearer of token may use the session, or
+// why not. It does not know whether the session still exists. Tokens may be used
+// more than once: DCV asks again for each channel a client opens.
+func (s *Server) ValidateConnection(token, sessionID string) (user, reason string, ok bool) {
+	if len(token) > maxToken {
+		return "", "Invalid token: it is too long", false
+	}
+	var claims connectionClaims
+	if _, err := s.connections.ParseWithClaims(token, &claims, s.cfg.Keys.connection.lookup(typeConnection)); err != nil {
+		return "", "Invalid token: " + tokenFault(err), false
+	}
+	if claims.SessionID != sessionID {
+		return "", "Invalid token: it is for another session", false
+	}
+	return claims.User, "", true
+}

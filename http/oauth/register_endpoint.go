@@ -1,0 +1,94 @@
+package oauth
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+
+	"github.com/google/uuid"
+	"github.com/valyala/fasthttp"
+)
+
+// maxRegistration bounds the body of a registration in bytes.
+const maxRegistration = 32 << 10
+
+// registration is what we read of RFC 7591 client metadata; the rest is ignored,
+// as the RFC asks.
+type registration struct {
+	SoftwareStatement string   `json:"software_statement"`
+	ClientName        string   `json:"client_name"`
+	GrantTypes        []string `json:"grant_types"`
+}
+
+// registered is the answer of RFC 7591 section 3.2.1.
+type registered struct {
+	ClientID        string   `json:"client_id"`
+	ClientSecret    string   `json:"client_secret"`
+	IssuedAt        int64    `json:"client_id_issued_at"`
+	SecretExpiresAt int64    `json:"client_secret_expires_at"` // 0 = never
+	ClientName      string   `json:"client_name"`
+	GrantTypes      []string `json:"grant_types"`
+	AuthMethod      string   `json:"token_endpoint_auth_method"`
+}
+
+// RegisterHandler is POST /agent/register of the agent port. With agent
+// authorization disabled it needs no statement and keeps nothing.
+func (s *Server) RegisterHandler() fasthttp.RequestHandler {
+	return onlyPost(func(rc *fasthttp.RequestCtx) {
+		request, no := parseRegistration(rc.PostBody())
+		if no != nil {
+			s.refuse(rc, no)
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), storeWait)
+		defer cancel()
+		id, secret, no := s.registerAgent(ctx, request)
+		if no != nil {
+			s.refuse(rc, no)
+			return
+		}
+		s.cfg.Logger.Info("agent registered",
+			slog.String("agent-client", id), slog.String("name", request.ClientName), slog.String("remote", rc.RemoteAddr().String()))
+		answer(rc, fasthttp.StatusCreated, registered{
+			ClientID: id, ClientSecret: secret, IssuedAt: s.cfg.Now().Unix(), ClientName: request.ClientName,
+			GrantTypes: []string{"client_credentials"}, AuthMethod: "client_secret_basic",
+		})
+	})
+}
+
+func (s *Server) registerAgent(ctx context.Context, request registration) (id, secret string, no *refusal) {
+	if !s.cfg.EnableAgentAuthorization {
+		return uuid.NewString(), newSecret(), nil
+	}
+	accepted, err := s.statements.accepts(ctx, request.SoftwareStatement)
+	if err != nil {
+		return "", "", s.outage(err)
+	}
+	if !accepted {
+		return "", "", badRequest(codeBadStatement, "The software statement is not known or not active")
+	}
+	id, secret, err = s.agents.register(ctx, request.ClientName)
+	if err != nil {
+		return "", "", s.outage(err)
+	}
+	return id, secret, nil
+}
+
+func parseRegistration(body []byte) (registration, *refusal) {
+	var r registration
+	if len(body) > maxRegistration {
+		return r, badRequest(codeBadMetadata, "The request is too large")
+	}
+	if json.Unmarshal(body, &r) != nil {
+		return r, badRequest(codeBadMetadata, "The body must be a JSON object of client metadata")
+	}
+	if checkName(r.ClientName) != nil {
+		return r, badRequest(codeBadMetadata, "client_name must be 1 to 256 bytes of printable UTF-8")
+	}
+	for _, grant := range r.GrantTypes {
+		if grant != "client_credentials" {
+			return r, badRequest(codeBadMetadata, "grant_types may only hold client_credentials")
+		}
+	}
+	return r, nil
+}

@@ -1,0 +1,110 @@
+package oauth
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"opensessionmanager/persistence"
+)
+
+// shelf keeps the records of one kind as JSON.
+type shelf[T any] struct {
+	store persistence.Store
+	kind  string
+}
+
+// kept is a record and the version it was read with.
+type kept[T any] struct {
+	ID      string
+	Version int64
+	Value   T
+}
+
+const scanPage = 500
+
+func (s shelf[T]) load(ctx context.Context, id string) (kept[T], error) {
+	record, err := s.store.Load(ctx, persistence.Key{Kind: s.kind, ID: id})
+	if err != nil {
+		return kept[T]{}, fmt.Errorf("oauth: load %s: %w", s.kind, err)
+	}
+	return s.decode(record)
+}
+
+// create saves a new record; persistence.ErrConflict if the id is taken.
+func (s shelf[T]) create(ctx context.Context, id string, value T) (int64, error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return 0, fmt.Errorf("oauth: encode %s: %w", s.kind, err)
+	}
+	key := persistence.Key{Kind: s.kind, ID: id}
+	version, err := s.store.Save(ctx, persistence.Record{Key: key, Data: data})
+	if errors.Is(err, persistence.ErrUncertain) { // ids are random: what is there now is ours or nobody's
+		if record, loadErr := s.store.Load(ctx, key); loadErr == nil && bytes.Equal(record.Data, data) {
+			return record.Version, nil
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("oauth: create %s: %w", s.kind, err)
+	}
+	return version, nil
+}
+
+// change applies edit to the newest version, again if somebody else was faster.
+func (s shelf[T]) change(ctx context.Context, id string, edit func(*T)) (kept[T], error) {
+	for try := 0; ; try++ {
+		k, err := s.load(ctx, id)
+		if err != nil {
+			return k, err
+		}
+		edit(&k.Value)
+		data, err := json.Marshal(k.Value)
+		if err != nil {
+			return k, fmt.Errorf("oauth: encode %s: %w", s.kind, err)
+		}
+		key := persistence.Key{Kind: s.kind, ID: id}
+		version, err := s.store.Save(ctx, persistence.Record{Key: key, Version: k.Version, Data: data})
+		if err == nil {
+			k.Version = version
+			return k, nil
+		}
+		retry := errors.Is(err, persistence.ErrConflict) || errors.Is(err, persistence.ErrUncertain)
+		if !retry || try == 4 {
+			return k, fmt.Errorf("oauth: change %s: %w", s.kind, err)
+		}
+	}
+}
+
+// all returns every record in ascending order of id.
+func (s shelf[T]) all(ctx context.Context) ([]kept[T], error) {
+	var found []kept[T]
+	after := ""
+	for {
+		page, err := s.store.Scan(ctx, s.kind, after, scanPage)
+		if err != nil {
+			return nil, fmt.Errorf("oauth: list %s: %w", s.kind, err)
+		}
+		if len(page) == 0 {
+			return found, nil
+		}
+		for _, record := range page {
+			k, err := s.decode(record)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, k)
+		}
+		after = page[len(page)-1].Key.ID
+	}
+}
+
+func (s shelf[T]) decode(record persistence.Record) (kept[T], error) {
+	k := kept[T]{ID: record.Key.ID, Version: record.Version}
+	if err := json.Unmarshal(record.Data, &k.Value); err != nil {
+		// Neither the data nor the decoder's text: both may show a secret.
+		return k, fmt.Errorf("oauth: %s record cannot be read", s.kind)
+	}
+	return k, nil
+}
