@@ -193,7 +193,7 @@ func readEverything(s *roster.Snapshot) {
 
 func TestServersOfMachine_ListsEveryNameOfOneMachine(t *testing.T) {
 	t.Parallel()
-	b := NewBuilder()
+	b := roster.NewBuilder()
 	put := func(id, machine string, version int64) {
 		require.True(t, b.PutServer(&messages.ServerView{Id: id, MachineId: machine, Version: version}))
 	}
