@@ -1,0 +1,169 @@
+package rest
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/fasthttp/router"
+	"github.com/go-json-experiment/json"
+	"github.com/valyala/fasthttp"
+
+	"opensessionmanager/http/rest/openapi"
+	"opensessionmanager/messages"
+)
+
+const (
+	headerRequestID      = "X-Request-Id"
+	headerErrorCode      = "X-Error-Code"
+	headerIdempotencyKey = "Idempotency-Key"
+	contentTypeJSON      = "application/json"
+	userValuePrincipal   = "principal"
+)
+
+// Server answers the client API. It has no goroutine of its own.
+type Server struct {
+	cfg    Config
+	opt    Options
+	log    *slog.Logger
+	base   context.Context
+	strict json.Options
+	pages  pageTokens
+	ids    sessionIDs
+	routes *router.Router
+}
+
+// New makes a Server. It panics if Fleet, Connections or Logger is missing:
+// that is a mistake of the program, not of its input.
+func New(cfg Config) *Server {
+	if cfg.Fleet == nil || cfg.Connections == nil || cfg.Logger == nil {
+		panic("rest: Config needs Fleet, Connections and Logger")
+	}
+	if cfg.Base == nil {
+		cfg.Base = context.Background()
+	}
+	if len(cfg.Secret) == 0 {
+		cfg.Secret = []byte(rand.Text())
+	}
+	s := &Server{
+		cfg:    cfg,
+		opt:    cfg.Options.withDefaults(),
+		log:    cfg.Logger,
+		base:   cfg.Base,
+		strict: json.RejectUnknownMembers(true),
+		pages:  newPageTokens(cfg.Secret),
+		ids:    newSessionIDs(cfg.Secret),
+	}
+	s.routes = s.newRoutes()
+	return s
+}
+
+func (s *Server) newRoutes() *router.Router {
+	r := router.New()
+	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
+	r.NotFound = s.refusing(CodeNoSuchPath)
+	r.MethodNotAllowed = s.refusing(CodeMethodNotAllowed)
+
+	r.POST("/describeSessions", operation(s, opDescribeSessions, optionalJSON, s.describeSessions))
+	r.POST("/describeServers", operation(s, opDescribeServers, optionalJSON, s.describeServers))
+	r.POST("/createSessions", operation(s, opCreateSessions, requiredJSON, s.createSessions))
+	r.POST("/deleteSessions", operation(s, opDeleteSessions, requiredJSON, s.deleteSessions))
+	r.PUT("/sessionPermissions", operation(s, opUpdatePermissions, requiredJSON, s.updateSessionPermissions))
+	r.GET("/sessionConnectionData/{sessionId}/{user}", operation(s, opConnectionData, pathOnly, s.sessionConnectionData))
+	r.POST("/getSessionScreenshots", operation(s, opScreenshots, requiredJSON, s.sessionScreenshots))
+	r.POST("/openServers", operation(s, opOpenServers, requiredJSON, s.openServers))
+	r.POST("/closeServers", operation(s, opCloseServers, requiredJSON, s.closeServers))
+
+	r.GET("/health", s.health)
+	if s.cfg.TokenEndpoint != nil {
+		r.POST("/oauth2/token", s.cfg.TokenEndpoint)
+	}
+	if s.cfg.JWKS != nil {
+		r.GET("/.well-known/jwks.json", s.cfg.JWKS)
+	}
+	if s.cfg.EnableAPIYAML {
+		r.GET("/api.yaml", apiYAML)
+	}
+	return r
+}
+
+// Handler is the handler of the client port.
+func (s *Server) Handler() fasthttp.RequestHandler { return s.serve }
+
+// serve gives every request an id, and one line in the log.
+func (s *Server) serve(rc *fasthttp.RequestCtx) {
+	setRequestID(rc)
+	defer s.logAccess(rc)
+	defer s.recovered(rc)
+	s.routes.Handler(rc)
+}
+
+// recovered keeps a panic inside its request: the client gets a 500 with the id
+// under which the log has the stack.
+func (s *Server) recovered(rc *fasthttp.RequestCtx) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	s.log.Error("request panicked", "request_id", requestID(rc), "panic", shorten(fmt.Sprint(cause), maxProblemText),
+		"stack", string(debug.Stack()))
+	rc.Response.ResetBody()
+	s.fail(rc, opNone, refuse(&messages.Refusal{Code: CodeInternal}))
+}
+
+// logAccess writes the line of a request: failures of ours always, the rest for debugging.
+func (s *Server) logAccess(rc *fasthttp.RequestCtx) {
+	status, level := rc.Response.StatusCode(), slog.LevelDebug
+	if status >= fasthttp.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	if !s.log.Enabled(s.base, level) {
+		return
+	}
+	principal, _ := rc.UserValue(userValuePrincipal).(string)
+	s.log.LogAttrs(s.base, level, "client request",
+		slog.String("request_id", requestID(rc)),
+		slog.String("method", shorten(string(rc.Method()), 20)),
+		slog.String("path", shorten(string(rc.URI().PathOriginal()), 200)),
+		slog.Int("status", status),
+		slog.String("code", string(rc.Response.Header.Peek(headerErrorCode))),
+		slog.String("client", principal),
+		slog.String("remote", rc.RemoteAddr().String()),
+		slog.Duration("took", time.Since(rc.Time())))
+}
+
+// setRequestID gives a request its id, which the answer carries as a header.
+func setRequestID(rc *fasthttp.RequestCtx) {
+	var id [uuidLength]byte
+	rc.Response.Header.SetBytesV(headerRequestID, appendRandomUUID(id[:0]))
+}
+
+func requestID(rc *fasthttp.RequestCtx) string {
+	return string(rc.Response.Header.Peek(headerRequestID))
+}
+
+func (s *Server) refusing(code string) fasthttp.RequestHandler {
+	return func(rc *fasthttp.RequestCtx) {
+		s.fail(rc, opNone, refuse(&messages.Refusal{Code: code}))
+	}
+}
+
+func (s *Server) health(rc *fasthttp.RequestCtx) {
+	ready, body := true, []byte(`{"status":"UP"}`)
+	if s.cfg.Health != nil {
+		ready, body = s.cfg.Health()
+	}
+	if !ready {
+		rc.SetStatusCode(fasthttp.StatusServiceUnavailable)
+	}
+	rc.SetContentType(contentTypeJSON)
+	rc.SetBody(body)
+}
+
+func apiYAML(rc *fasthttp.RequestCtx) {
+	rc.SetContentType("application/yaml")
+	rc.SetBodyString(openapi.YAML())
+}
