@@ -155,7 +155,9 @@ func (l *agentLink) onHello(ctx actor.Context, hello *messages.HelloRequest) {
 	}
 }
 
-func plausibleServerID(id string) bool { return plausibleID(id) || len(id) > 128 && len(id) <= 380 && plausibleID(id[:128]) }
+func plausibleServerID(id string) bool {
+	return plausibleID(id) || len(id) > 128 && len(id) <= 380 && plausibleID(id[:128])
+}
 
 func (l *agentLink) onAccepted() {
 	l.accepted = true

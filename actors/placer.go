@@ -20,8 +20,6 @@ const (
 	reserveTime = 2 * time.Second
 	// parsedExpressions bounds the cache of parsed requirements.
 	parsedExpressions = 1024
-
-	criterionOwnerLimit = placement.CriterionOwnerLimit
 )
 
 // placer picks a server for a session and asks that server's grain to reserve; the
@@ -62,7 +60,7 @@ func StartPlacer(d *Deps, servers *roster.Snapshot) {
 	if err != nil {
 		panic(err) // only for a size below one
 	}
-	index := placement.New()
+	index := placement.NewIndex()
 	for page := servers.Servers(roster.ServerCursor{}, 1000); ; page = servers.Servers(page.Next, 1000) {
 		for _, s := range page.Servers {
 			index.Put(s.View)
@@ -207,5 +205,5 @@ func noServer(no *placement.Refused) *messages.Refusal {
 		return &messages.Refusal{Code: messages.CodeNoServer, RetryAfterMs: 1000,
 			Detail: "many servers refused one after the other: the fleet is filling up right now"}
 	}
-	return &messages.Refusal{Code: messages.CodeNoServer, Detail: no.String(), Counts: no.Counts()}
+	return no.Refusal()
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/cluster"
 
+	"opensessionmanager/actors/placement"
 	"opensessionmanager/messages"
 )
 
@@ -137,7 +138,7 @@ func (g *queueGrain) onRefused(ctx actor.Context, m *messages.PlacementRefused) 
 // refusedForOwner: some server had room, but not for one more session of this owner.
 func refusedForOwner(r *messages.Refusal) bool {
 	return slices.ContainsFunc(r.GetCounts(), func(c *messages.RefusalCount) bool {
-		return c.GetCriterion() == criterionOwnerLimit && c.GetServers() > 0
+		return c.GetCriterion() == placement.OwnerLimit.String() && c.GetServers() > 0
 	})
 }
 

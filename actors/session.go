@@ -374,11 +374,11 @@ func (g *sessionGrain) armDeadline(before time.Time) {
 	if g.now.Deadline.IsZero() || g.now.Deadline.Equal(before) {
 		return
 	}
-	armSessionDeadline(g.deps, g.id, g.now.Deadline)
+	g.deps.ArmSessionDeadline(g.id, g.now.Deadline)
 }
 
-// armSessionDeadline has the session's grain told when its state is over.
-func armSessionDeadline(d *Deps, id string, deadline time.Time) {
+// ArmSessionDeadline has a session's grain told when its state is over.
+func (d *Deps) ArmSessionDeadline(id string, deadline time.Time) {
 	d.Clock.At(deadline, func() {
 		d.Peers.Tell(messages.KindSession, id, &messages.DeadlineReached{Stamp: deadline.UnixMilli()}, nil)
 	})

@@ -15,6 +15,7 @@ type property struct {
 	// single: the number is kept in single precision, and a literal is rounded
 	// likewise, or 0.1 would never equal 0.1.
 	single bool
+	load   bool // taken from ServerLoad: it changes all the time
 }
 
 // properties are all of them, in the order of contract section 5. Case matters:
@@ -32,22 +33,22 @@ var properties = [...]property{
 	{name: "server:Host.Memory.TotalBytes", number: func(v *messages.ServerView) (float64, bool) {
 		return float64(v.GetFacts().GetMemoryTotalBytes()), v.GetFacts() != nil
 	}},
-	{name: "server:Host.Memory.UsedBytes", number: func(v *messages.ServerView) (float64, bool) {
+	{name: "server:Host.Memory.UsedBytes", load: true, number: func(v *messages.ServerView) (float64, bool) {
 		return float64(v.GetLoad().GetMemoryUsedBytes()), v.GetLoad() != nil
 	}},
 	{name: "server:Host.Swap.TotalBytes", number: func(v *messages.ServerView) (float64, bool) {
 		return float64(v.GetFacts().GetSwapTotalBytes()), v.GetFacts() != nil
 	}},
-	{name: "server:Host.Swap.UsedBytes", number: func(v *messages.ServerView) (float64, bool) {
+	{name: "server:Host.Swap.UsedBytes", load: true, number: func(v *messages.ServerView) (float64, bool) {
 		return float64(v.GetLoad().GetSwapUsedBytes()), v.GetLoad() != nil
 	}},
-	{name: "server:Host.CpuLoadAverage.OneMinute", single: true, number: func(v *messages.ServerView) (float64, bool) {
+	{name: "server:Host.CpuLoadAverage.OneMinute", single: true, load: true, number: func(v *messages.ServerView) (float64, bool) {
 		return float64(v.GetLoad().GetLoadOneMinute()), v.GetLoad() != nil
 	}},
-	{name: "server:Host.CpuLoadAverage.FiveMinutes", single: true, number: func(v *messages.ServerView) (float64, bool) {
+	{name: "server:Host.CpuLoadAverage.FiveMinutes", single: true, load: true, number: func(v *messages.ServerView) (float64, bool) {
 		return float64(v.GetLoad().GetLoadFiveMinutes()), v.GetLoad() != nil
 	}},
-	{name: "server:Host.CpuLoadAverage.FifteenMinutes", single: true, number: func(v *messages.ServerView) (float64, bool) {
+	{name: "server:Host.CpuLoadAverage.FifteenMinutes", single: true, load: true, number: func(v *messages.ServerView) (float64, bool) {
 		return float64(v.GetLoad().GetLoadFifteenMinutes()), v.GetLoad() != nil
 	}},
 	{name: "server:Host.Aws.Ec2InstanceId", text: func(v *messages.ServerView) string { return v.GetFacts().GetAws().GetEc2InstanceId() }},

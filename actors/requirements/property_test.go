@@ -85,6 +85,34 @@ func TestRequired_IsAmongTheEqualitiesOfEveryMatch(t *testing.T) {
 	})
 }
 
+// SameFacts promises that no expression tells the two apart, load aside.
+func TestSameFacts_NoExpressionTellsThemApart(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		e, err := requirements.Parse(drawExpression(t, 2))
+		require.NoError(t, err)
+		a, b := drawView(t), drawView(t)
+		b.Id = a.Id
+		if !e.DependsOnLoad() && requirements.SameFacts(a, b) {
+			require.Equal(t, e.Matches(a), e.Matches(b), e.String())
+		}
+	})
+}
+
+func TestDependsOnLoad(t *testing.T) {
+	t.Parallel()
+	loads := 0
+	for _, name := range requirements.Properties() {
+		e, err := requirements.Parse("tag:a = 'x' or not (" + name + " = 1)")
+		require.NoError(t, err)
+		if e.DependsOnLoad() {
+			loads++
+		}
+	}
+	require.Equal(t, 5, loads, "used memory and swap, three load averages")
+	require.False(t, (*requirements.Expr)(nil).DependsOnLoad())
+}
+
 // Explain is empty exactly if the server matches, and what it says is not met.
 func TestExplain_SaysSomethingTrue(t *testing.T) {
 	t.Parallel()

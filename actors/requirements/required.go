@@ -1,6 +1,10 @@
 package requirements
 
-import "opensessionmanager/messages"
+import (
+	"maps"
+
+	"opensessionmanager/messages"
+)
 
 // Equality is one comparison with = that can be looked up in an index. Key is
 // as written: "tag:color", "server:Id".
@@ -59,4 +63,49 @@ func Equalities(v *messages.ServerView) []Equality {
 		}
 	}
 	return all
+}
+
+// Blank says that there is no requirement at all.
+func (e *Expr) Blank() bool { return e == nil || e.root == nil }
+
+// DependsOnLoad says whether the answer can change with a server's load alone.
+func (e *Expr) DependsOnLoad() bool { return e != nil && e.root != nil && e.root.dependsOnLoad() }
+
+func (n *node) dependsOnLoad() bool {
+	for _, kid := range n.kids {
+		if kid.dependsOnLoad() {
+			return true
+		}
+	}
+	return n.kind == nodeTerm && n.term.property != nil && n.term.property.load
+}
+
+// SameFacts says whether two pictures of one server look alike to every
+// expression that does not depend on load. It does not allocate.
+func SameFacts(a, b *messages.ServerView) bool {
+	before, after := a.GetFacts(), b.GetFacts()
+	if before == after {
+		return true
+	}
+	if before == nil || after == nil ||
+		before.MaxVirtualSessions != after.MaxVirtualSessions ||
+		before.MaxConcurrentSessionsPerUser != after.MaxConcurrentSessionsPerUser ||
+		!maps.Equal(before.Tags, after.Tags) {
+		return false
+	}
+	for i := range properties {
+		if p := &properties[i]; !p.load && !p.same(a, b) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *property) same(a, b *messages.ServerView) bool {
+	if p.text != nil {
+		return p.text(a) == p.text(b)
+	}
+	x, hasX := p.number(a)
+	y, hasY := p.number(b)
+	return x == y && hasX == hasY
 }
