@@ -8,10 +8,11 @@ import (
 	"path/filepath"
 )
 
-// Write replaces the file at path, mode 0600, creating its folder with mode 0700.
+// Write replaces the file at path, mode 0600, creating its folder with mode
+// 0711: session owners must pass through to the init and autorun files in it.
 func Write(path string, content []byte) (err error) {
 	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	if err := os.MkdirAll(folder, 0o711); err != nil {
 		return fmt.Errorf("securefile: %w", err)
 	}
 	temporary, err := os.CreateTemp(folder, "."+filepath.Base(path)+"-*") // 0600
