@@ -18,7 +18,6 @@ const (
 	CodeBodyTooLarge     = "REQUEST_TOO_LARGE"      // see Options.MaxBodySize
 	CodeMediaType        = "UNSUPPORTED_MEDIA_TYPE" // not application/json, or compressed
 	CodeThrottled        = "TOO_MANY_REQUESTS"      // see the Retry-After header
-	CodeInternal         = "INTERNAL_ERROR"         // a fault of the broker; its log has the request id
 )
 
 // verdict is what a client sees of a code.
@@ -62,6 +61,8 @@ var verdicts = map[string]verdict{
 	messages.CodeStoreUnavailable:  {status: 503, text: "The broker cannot store anything at the moment", wholly: true},
 	messages.CodeBusy:              {status: 429, text: "The broker is busy; try again later", own: true},
 	messages.CodeNotReady:          {status: 503, text: "The broker is not ready to answer; try again later", wholly: true},
+	messages.CodeInternal:          {status: 500, text: "The broker failed to answer; its log has the request id"},
+	messages.CodeTimeout:           {status: 503, text: "The broker did not finish in time", own: true},
 
 	CodeUnauthorized:     {status: 401, text: "Not authorized", own: true},
 	CodeForbidden:        {status: 403, text: "Not allowed", own: true},
@@ -70,7 +71,6 @@ var verdicts = map[string]verdict{
 	CodeBodyTooLarge:     {status: 413, text: "The request body is too large"},
 	CodeMediaType:        {status: 415, text: "The request body must be application/json", own: true},
 	CodeThrottled:        {status: 429, text: "Too many requests", own: true},
-	CodeInternal:         {status: 500, text: "The broker failed to answer; its log has the request id"},
 }
 
 const (
@@ -97,7 +97,7 @@ var texts = map[asked]string{
 func judge(op opName, r *messages.Refusal) verdict {
 	v, known := verdicts[r.GetCode()]
 	if !known {
-		return verdicts[CodeInternal]
+		return verdicts[messages.CodeInternal]
 	}
 	if text, special := texts[asked{op, r.GetCode()}]; special {
 		v.text = text
@@ -122,7 +122,7 @@ func asRefusal(err error) *messages.Refusal {
 	if refused, ok := errors.AsType[*refusedError](err); ok {
 		return refused.refusal
 	}
-	return &messages.Refusal{Code: CodeInternal}
+	return &messages.Refusal{Code: messages.CodeInternal}
 }
 
 // retryAfterSeconds is the Retry-After of a refusal; 0 = none.

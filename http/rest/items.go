@@ -55,7 +55,7 @@ func dispatch[In, Command any, R result](
 func resultAt[R result](results []R, n int) outcome[R] {
 	var none R
 	if n >= len(results) || results[n] == none {
-		return outcome[R]{refusal: &messages.Refusal{Code: CodeInternal}}
+		return outcome[R]{refusal: &messages.Refusal{Code: messages.CodeInternal}}
 	}
 	if refusal := results[n].GetRefusal(); refusal != nil {
 		return outcome[R]{refusal: refusal}

@@ -164,6 +164,19 @@ func (s *Server) succeed(rc *fasthttp.RequestCtx, c *call) {
 	}
 	if len(c.failures) > 0 {
 		s.explainFailures(rc, c.failures)
+		s.logInternal(c)
+	}
+}
+
+// logInternal writes one line if items failed by a fault of ours: the client was
+// told that the log says more.
+func (s *Server) logInternal(c *call) {
+	for _, f := range c.failures {
+		if judge(c.op, f.refusal).status == fasthttp.StatusInternalServerError {
+			s.log.Error("request item failed", "request_id", string(c.requestID), "operation", string(c.op),
+				"item", f.item, "code", f.refusal.GetCode(), "detail", detailOf(f.refusal))
+			return
+		}
 	}
 }
 
@@ -172,8 +185,8 @@ func (s *Server) fail(rc *fasthttp.RequestCtx, op opName, err error) {
 	refusal := asRefusal(err)
 	v := judge(op, refusal)
 	code := refusal.GetCode()
-	if v == verdicts[CodeInternal] {
-		code = CodeInternal
+	if v == verdicts[messages.CodeInternal] {
+		code = messages.CodeInternal
 		s.log.Error("request failed", "request_id", requestID(rc), "operation", string(op), "error", err)
 	}
 	h := &rc.Response.Header

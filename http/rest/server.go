@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/fasthttp/router"
@@ -64,8 +66,8 @@ func New(cfg Config) *Server {
 func (s *Server) newRoutes() *router.Router {
 	r := router.New()
 	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
-	r.NotFound = s.refusing(CodeNoSuchPath)
-	r.MethodNotAllowed = s.refusing(CodeMethodNotAllowed)
+	r.NotFound = s.notFound
+	r.MethodNotAllowed = s.methodNotAllowed
 
 	r.POST("/describeSessions", operation(s, opDescribeSessions, optionalJSON, s.describeSessions))
 	r.POST("/describeServers", operation(s, opDescribeServers, optionalJSON, s.describeServers))
@@ -111,7 +113,7 @@ func (s *Server) recovered(rc *fasthttp.RequestCtx) {
 	s.log.Error("request panicked", "request_id", requestID(rc), "panic", shorten(fmt.Sprint(cause), maxProblemText),
 		"stack", string(debug.Stack()))
 	rc.Response.ResetBody()
-	s.fail(rc, opNone, refuse(&messages.Refusal{Code: CodeInternal}))
+	s.fail(rc, opNone, refuse(&messages.Refusal{Code: messages.CodeInternal}))
 }
 
 // logAccess writes the line of a request: failures of ours always, the rest for debugging.
@@ -145,10 +147,16 @@ func requestID(rc *fasthttp.RequestCtx) string {
 	return string(rc.Response.Header.Peek(headerRequestID))
 }
 
-func (s *Server) refusing(code string) fasthttp.RequestHandler {
-	return func(rc *fasthttp.RequestCtx) {
-		s.fail(rc, opNone, refuse(&messages.Refusal{Code: code}))
-	}
+// methodNotAllowed corrects the router's Allow, which always names OPTIONS too.
+func (s *Server) methodNotAllowed(rc *fasthttp.RequestCtx) {
+	allowed := strings.Split(string(rc.Response.Header.Peek(fasthttp.HeaderAllow)), ", ")
+	allowed = slices.DeleteFunc(allowed, func(method string) bool { return method == fasthttp.MethodOptions })
+	rc.Response.Header.Set(fasthttp.HeaderAllow, strings.Join(allowed, ", "))
+	s.fail(rc, opNone, refuse(&messages.Refusal{Code: CodeMethodNotAllowed}))
+}
+
+func (s *Server) notFound(rc *fasthttp.RequestCtx) {
+	s.fail(rc, opNone, refuse(&messages.Refusal{Code: CodeNoSuchPath}))
 }
 
 func (s *Server) health(rc *fasthttp.RequestCtx) {
