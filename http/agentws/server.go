@@ -1,0 +1,167 @@
+package agentws
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/fasthttp/websocket"
+	"github.com/valyala/fasthttp"
+
+	"opensessionmanager/http/listen"
+)
+
+// Codes of the header X-Error-Code.
+const (
+	codeUnauthorized = "UNAUTHORIZED"
+	codeTooMany      = "TOO_MANY_AGENTS"
+	codeStopping     = "STOPPING"
+	codeHandshake    = "BAD_HANDSHAKE"
+)
+
+// Sizes of the buffers of a socket. Large frames bypass both.
+const (
+	readBuffer  = 512
+	writeBuffer = 2048
+)
+
+// Server holds the agents' sockets of this broker. Its methods may be called concurrently.
+type Server struct {
+	cfg      Config
+	upgrader websocket.FastHTTPUpgrader
+	buffers  sync.Pool    // *bytes.Buffer, for frames on their way in
+	frames   sync.Pool    // *[]byte, for frames on their way out
+	pending  atomic.Int64 // see Config.MaxPendingBytes
+
+	mu       sync.Mutex
+	sockets  map[*socket]struct{}
+	stopping bool
+	empty    chan struct{} // made by Shutdown, closed when the last socket is gone
+}
+
+// New returns a Server without sockets.
+func New(cfg Config) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		cfg: cfg,
+		upgrader: websocket.FastHTTPUpgrader{
+			ReadBufferSize:  readBuffer,
+			WriteBufferSize: writeBuffer,
+			WriteBufferPool: &sync.Pool{},
+			Error: func(rc *fasthttp.RequestCtx, status int, reason error) {
+				listen.Fail(rc, status, codeHandshake, "Not a WebSocket handshake")
+				rc.Response.Header.Set("Sec-Websocket-Version", "13")
+			},
+		},
+		sockets: make(map[*socket]struct{}),
+	}, nil
+}
+
+// Handler is GET /agent/ws of the agent port. The HTTP server must leave hijacked
+// connections to their handler (KeepHijackedConns), as http/listen does.
+func (s *Server) Handler() fasthttp.RequestHandler {
+	return func(rc *fasthttp.RequestCtx) {
+		clientID, err := s.cfg.Authorize(rc.Request.Header.Peek("Authorization"))
+		if err != nil {
+			s.cfg.Logger.Warn("agent refused",
+				slog.String("remote", rc.RemoteAddr().String()), slog.Any("reason", err))
+			listen.Fail(rc, fasthttp.StatusUnauthorized, codeUnauthorized, err.Error())
+			rc.Response.Header.Set("WWW-Authenticate", "Bearer")
+			return
+		}
+		if code, text := s.room(); code != "" {
+			listen.Fail(rc, fasthttp.StatusServiceUnavailable, code, text)
+			rc.Response.Header.Set("Retry-After", strconv.Itoa(1+rand.IntN(10))) // spread the return (F15)
+			return
+		}
+		remote := rc.RemoteAddr().String() // rc must not be touched in the new goroutine
+		_ = s.upgrader.Upgrade(rc, func(ws *websocket.Conn) {
+			go s.serve(ws, clientID, remote)
+		}) // on error the upgrader has answered
+	}
+}
+
+// Count is the number of sockets now.
+func (s *Server) Count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sockets)
+}
+
+// Shutdown closes every socket with 1001 and reason and refuses new ones. It
+// returns when all links know, or with ctx's error after cutting off the rest.
+func (s *Server) Shutdown(ctx context.Context, reason string) error {
+	open, empty := s.stop()
+	for _, so := range open {
+		so.Close(CloseGoingAway, reason)
+	}
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+	}
+	for _, so := range open {
+		so.kill(reason)
+	}
+	return fmt.Errorf("agentws: close sockets: %w", ctx.Err())
+}
+
+func (s *Server) stop() ([]*socket, chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopping {
+		s.stopping, s.empty = true, make(chan struct{})
+		if len(s.sockets) == 0 {
+			close(s.empty)
+		}
+	}
+	open := make([]*socket, 0, len(s.sockets))
+	for so := range s.sockets {
+		open = append(open, so)
+	}
+	return open, s.empty
+}
+
+// room says why there is none, as an error code and text, or nothing.
+func (s *Server) room() (code, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.stopping:
+		return codeStopping, "The broker is stopping"
+	case len(s.sockets) >= s.cfg.MaxSockets:
+		return codeTooMany, "The broker has as many agents as it may"
+	}
+	return "", ""
+}
+
+// add counts a socket in. It is asked only when the socket exists: a client that
+// leaves during the handshake never gets that far and must not take a place.
+func (s *Server) add(so *socket) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping || len(s.sockets) >= s.cfg.MaxSockets {
+		return false
+	}
+	s.sockets[so] = struct{}{}
+	return true
+}
+
+func (s *Server) remove(so *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.sockets[so]; !ok {
+		return
+	}
+	delete(s.sockets, so)
+	if s.stopping && len(s.sockets) == 0 {
+		close(s.empty)
+	}
+}
