@@ -3,8 +3,6 @@ package placement
 import (
 	"slices"
 
-	"github.com/tidwall/btree"
-
 	"opensessionmanager/actors/requirements"
 	"opensessionmanager/messages"
 )
@@ -15,9 +13,8 @@ type Index struct {
 	entries []*entry          // by slot; nil where a slot is free
 	free    []uint32
 
-	open   [kinds]set                 // servers with room
-	ranked [kinds]*btree.BTreeG[rank] // the same, in order
-	pins   map[requirements.Equality][]uint32
+	open [kinds]set // servers with room
+	pins map[requirements.Equality][]uint32
 
 	all     class // every server
 	classes classes
@@ -31,9 +28,7 @@ func NewIndex() *Index {
 		all:     class{built: true},
 		classes: newClasses(),
 	}
-	for k := range kinds {
-		ix.ranked[k] = btree.NewBTreeGOptions(before, btree.Options{NoLocks: true})
-	}
+	ix.all.order()
 	return ix
 }
 
@@ -65,9 +60,7 @@ func (ix *Index) add(v *messages.ServerView) {
 	ix.slots[v.Id], ix.entries[slot] = slot, e
 	e.see(v)
 	e.judge()
-	for k := range kinds {
-		ix.enter(k, e)
-	}
+	ix.mark(e)
 	for _, pin := range requirements.Equalities(v) {
 		ix.pins[pin] = append(ix.pins[pin], slot)
 	}
@@ -115,7 +108,7 @@ func (ix *Index) Remove(id string) {
 		ix.unpin(pin, slot)
 	}
 	for k := range kinds {
-		ix.exit(k, e.room[k], e.rank)
+		ix.open[k].drop(slot)
 	}
 	delete(ix.slots, id)
 	ix.entries[slot] = nil
@@ -155,43 +148,34 @@ func (ix *Index) refresh(slot uint32) {
 	e := ix.entries[slot]
 	room, rank := e.room, e.rank
 	e.judge()
-	for k := range kinds {
-		if room[k] == e.room[k] && rank == e.rank {
-			continue
-		}
-		ix.exit(k, room[k], rank)
-		ix.enter(k, e)
-	}
-	if room == e.room {
+	if room == e.room && rank == e.rank {
 		return
 	}
-	recount(&ix.all, room, e.room)
+	ix.all.move(e, room, rank)
+	if room == e.room { // only an order can be concerned
+		for _, c := range ix.classes.ordered {
+			if c.members.has(slot) {
+				c.move(e, room, rank)
+			}
+		}
+		return
+	}
+	ix.mark(e)
 	ix.classes.built(func(c *class) {
 		if c.members.has(slot) {
-			recount(c, room, e.room)
+			c.move(e, room, rank)
 		}
 	})
 }
 
-func recount(c *class, old, now [kinds]Criterion) {
+// mark notes whether a server has room.
+func (ix *Index) mark(e *entry) {
 	for k := range kinds {
-		c.counts[k][old[k]]--
-		c.counts[k][now[k]]++
-	}
-}
-
-// enter lists a server among those with room, if it has any.
-func (ix *Index) enter(k kind, e *entry) {
-	if e.room[k] == Fits {
-		ix.ranked[k].Set(e.rank)
-		ix.open[k].add(e.rank.slot)
-	}
-}
-
-func (ix *Index) exit(k kind, room Criterion, r rank) {
-	if room == Fits {
-		ix.ranked[k].Delete(r)
-		ix.open[k].drop(r.slot)
+		if e.room[k] == Fits {
+			ix.open[k].add(e.rank.slot)
+		} else {
+			ix.open[k].drop(e.rank.slot)
+		}
 	}
 }
 

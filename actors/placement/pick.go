@@ -3,6 +3,8 @@ package placement
 import (
 	"slices"
 
+	"github.com/tidwall/btree"
+
 	"opensessionmanager/actors/requirements"
 	"opensessionmanager/messages"
 )
@@ -17,9 +19,14 @@ type Request struct {
 	Avoid []string
 }
 
-// scanLimit is up to how many servers are looked at one by one rather than in
-// order of rank.
-const scanLimit = 256
+const (
+	// scanLimit is up to how many servers are looked at one by one rather than in
+	// order of rank.
+	scanLimit = 256
+	// walkLimit is how many servers outside of a class a choice for it may pass
+	// before the class gets an order of its own.
+	walkLimit = 512
+)
 
 // Pick chooses the best server that fits, or says why there is none. It changes
 // nothing that can be seen: the same question gets the same answer until
@@ -37,11 +44,15 @@ func (ix *Index) Pick(req Request) (serverID string, refused *Refused) {
 		return s.listed(slots)
 	}
 	c, known := ix.classes.of(req.Requirements)
-	if !known && s.firstSight() {
+	if known {
+		ix.build(c)
+		return s.members(c)
+	}
+	if s.firstSight() {
 		return s.chosen(), nil
 	}
 	ix.build(c)
-	return s.members(c)
+	return "", s.refused(c.counts[k])
 }
 
 // pinned lists the servers an expression can match at all, if they are few.
@@ -67,6 +78,16 @@ func (ix *Index) build(c *class) {
 	}
 }
 
+// order gives a class an order of its own.
+func (ix *Index) order(c *class) {
+	c.order()
+	for k := range kinds {
+		for slot := range both(c.members, ix.open[k]) {
+			c.ranked[k].Set(ix.entries[slot].rank)
+		}
+	}
+}
+
 // search is one Pick on its way.
 type search struct {
 	ix   *Index
@@ -79,7 +100,7 @@ type search struct {
 
 // offer considers a server with room that meets the requirements.
 func (s *search) offer(e *entry) {
-	if !e.admits(s.kind, s.req.Owner) {
+	if s.best != nil && !before(e.rank, s.best.rank) || !e.admits(s.kind, s.req.Owner) {
 		return
 	}
 	choice := &s.best
@@ -101,10 +122,10 @@ func (s *search) chosen() string {
 	return s.best.view.Id
 }
 
-// inOrder offers the servers with room that keep lets through, best first, until
-// one is chosen.
-func (s *search) inOrder(keep func(slot uint32, e *entry) bool) {
-	s.ix.ranked[s.kind].Scan(func(r rank) bool {
+// inOrder offers servers with room that keep lets through, best first, until one
+// is chosen.
+func (s *search) inOrder(ranked *btree.BTreeG[rank], keep func(slot uint32, e *entry) bool) {
+	ranked.Scan(func(r rank) bool {
 		if e := s.ix.entries[r.slot]; keep(r.slot, e) {
 			s.offer(e)
 		}
@@ -112,10 +133,14 @@ func (s *search) inOrder(keep func(slot uint32, e *entry) bool) {
 	})
 }
 
+func anyServer(uint32, *entry) bool { return true }
+
 // firstSight looks for a server without building a class, which pays only for an
 // expression that comes again. It costs little where many servers match.
 func (s *search) firstSight() bool {
-	s.inOrder(func(_ uint32, e *entry) bool { return s.req.Requirements.Matches(e.view) })
+	s.inOrder(s.ix.all.ranked[s.kind], func(_ uint32, e *entry) bool {
+		return s.req.Requirements.Matches(e.view)
+	})
 	return s.best != nil || s.second != nil
 }
 
@@ -123,19 +148,44 @@ func (s *search) firstSight() bool {
 func (s *search) members(c *class) (string, *Refused) {
 	switch open := c.counts[s.kind][Fits]; {
 	case open == 0:
-	case c == &s.ix.all:
-		s.inOrder(func(uint32, *entry) bool { return true })
+	case c.ranked[s.kind] != nil:
+		s.inOrder(c.ranked[s.kind], anyServer)
+		s.ix.used(c)
 	case open <= scanLimit:
 		for slot := range both(c.members, s.ix.open[s.kind]) {
 			s.offer(s.ix.entries[slot])
 		}
-	default:
-		s.inOrder(func(slot uint32, _ *entry) bool { return c.members.has(slot) })
+	case !s.nearTop(c):
+		s.ix.order(c)
+		s.inOrder(c.ranked[s.kind], anyServer)
+		s.ix.used(c)
 	}
 	if id := s.chosen(); id != "" {
 		return id, nil
 	}
 	return "", s.refused(c.counts[s.kind])
+}
+
+// nearTop looks for a member among the best servers of all. It gives up, and says
+// so, once it has passed too many: a class much used fills up and sinks below
+// servers that nobody asks for.
+func (s *search) nearTop(c *class) bool {
+	passed := 0
+	s.ix.all.ranked[s.kind].Scan(func(r rank) bool {
+		if c.members.has(r.slot) {
+			s.offer(s.ix.entries[r.slot])
+		}
+		passed++
+		return s.best == nil && passed < walkLimit
+	})
+	return s.best != nil
+}
+
+// used notes that the order of a class was needed.
+func (ix *Index) used(c *class) {
+	if c != &ix.all {
+		ix.classes.keepOrder(c, len(ix.slots))
+	}
 }
 
 // listed chooses from a few servers, among which are all that can match.

@@ -64,7 +64,7 @@ func systemTag(facts *messages.ServerFacts, key string) (string, bool) {
 	case TagOSFamily:
 		return facts.GetOs().GetFamily(), true
 	case TagMaxVirtualSessions:
-		if facts.GetOs().GetFamily() == "windows" {
+		if strings.EqualFold(facts.GetOs().GetFamily(), "windows") {
 			return "0", true // Windows has console sessions only
 		}
 		return limitText(facts.MaxVirtualSessions), true
