@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-json-experiment/json"
@@ -71,12 +72,15 @@ func newAPI(t testing.TB, change ...func(*Config)) *api {
 	for _, f := range change {
 		f(&cfg)
 	}
-	checker, err := apitest.New()
+	checker, err := description()
 	require.NoError(t, err)
 	a.checker, a.server = checker, New(cfg)
 	a.handler = a.server.Handler()
 	return a
 }
+
+// description is read once: fuzzing makes many Servers.
+var description = sync.OnceValues(apitest.New)
 
 type answer struct {
 	status int

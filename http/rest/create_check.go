@@ -229,7 +229,7 @@ func hasParent(path string) bool {
 
 func limitsProblem(spec *messages.SessionSpec) string {
 	if n := spec.MaxConcurrentClients; n != nil && (*n < 1 || *n > math.MaxInt32) {
-		return "MaxConcurrentClients must be at least 1"
+		return fmt.Sprintf("MaxConcurrentClients must be between 1 and %d", math.MaxInt32)
 	}
 	if spec.GetDcvGlEnabled() && !isVirtual(spec) {
 		return "DcvGlEnabled is for VIRTUAL sessions only"
