@@ -209,7 +209,7 @@ func TestIndex_AgreesOnALargeFleet(t *testing.T) {
 		},
 		func() string { return "tag:rare > 1 or tag:id = '" + strings.Repeat("x", 2000) + "'" },
 	}
-	for i := range 4000 {
+	for i := range 2000 {
 		req := placement.Request{
 			Owner: []string{"ann", "bob", "eve"}[r.IntN(3)], Type: []messages.SessionType{virtual, console}[r.IntN(2)],
 			Requirements: parse(t, shapes[r.IntN(len(shapes))]()),
