@@ -37,8 +37,10 @@ func (s *Server) listServers(c *call, in *describeServersRequest, snapshot *rost
 		}
 	}
 	page := snapshot.Servers(after, limit)
-	for _, server := range page.Servers {
+	for i, server := range page.Servers {
+		start := len(c.out)
 		c.out = append(appendServer(c.out, server), ',')
+		c.makeRoom(start, i, len(page.Servers))
 	}
 	c.out = append(closeArray(c.out), ',')
 	if page.More {
@@ -53,10 +55,12 @@ func (s *Server) describeServersByID(c *call, in *describeServersRequest, snapsh
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
+	for i, id := range ids {
+		start := len(c.out)
 		if server, ok := snapshot.Server(id); ok {
 			c.out = append(appendServer(c.out, server), ',')
 		}
+		c.makeRoom(start, i, len(ids))
 	}
 	c.out = append(closeArray(c.out), ',')
 	if rest.more {
