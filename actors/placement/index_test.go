@@ -265,3 +265,20 @@ func TestIndex_AgreesWhereClassesHaveTheirOwnOrder(t *testing.T) {
 		}
 	}
 }
+
+// A requirement on load follows the heartbeats, also once its class is remembered.
+func TestPick_ARequirementOnLoadFollowsTheLoad(t *testing.T) {
+	t.Parallel()
+	ix := placement.NewIndex()
+	v := linux(0, nil)
+	ix.Put(v)
+	req := placement.Request{Owner: "o", Type: virtual, Requirements: parse(t, "server:Host.CpuLoadAverage.OneMinute < 2")}
+	for i, load := range []float32{1, 1, 3, 1, 3} {
+		ix.Put(&messages.ServerView{
+			Id: v.Id, Facts: v.Facts, Availability: available, Version: int64(i + 2),
+			Load: &messages.ServerLoad{LoadOneMinute: load},
+		})
+		_, refused := ix.Pick(req)
+		require.Equal(t, load > 2, refused != nil, "heartbeat %d", i)
+	}
+}
