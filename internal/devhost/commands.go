@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"opensessionmanager/internal/devhost/control"
 	"opensessionmanager/internal/devhost/permfile"
@@ -102,18 +99,11 @@ func (h *Host) Do(caller context.Context, r control.Request) control.Answer {
 	return answer
 }
 
-// failed makes the sentence people see, "Could not create session. Why."
 func failed(command string, err error) control.Answer {
 	if err == nil {
 		return control.Answer{}
 	}
-	why := err.Error()
-	first, size := utf8.DecodeRuneInString(why)
-	why = string(unicode.ToUpper(first)) + why[size:]
-	if !strings.HasSuffix(why, ".") {
-		why += "."
-	}
-	return control.Answer{Error: fmt.Sprintf("Could not %.40s. %s", strings.ReplaceAll(command, "-", " "), why)}
+	return control.Answer{Error: control.Sentence(command, err)}
 }
 
 func (h *Host) perform(r control.Request) (control.Answer, error) {

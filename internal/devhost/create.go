@@ -165,7 +165,7 @@ func (h *Host) room(s *session) error {
 	}
 	for _, other := range h.sessions {
 		if s.Type == typeConsole && other.Type == typeConsole {
-			return fmt.Errorf("the console session %q already exists", other.ID)
+			return fmt.Errorf("console session %q is open, and there can be only one", other.ID)
 		}
 	}
 	return nil

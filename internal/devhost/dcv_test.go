@@ -170,7 +170,7 @@ func TestDCV_InitScriptThatIgnoresTheEndIsKilled(t *testing.T) {
 	host := start(t, devhost.Config{})
 	dir := t.TempDir()
 	script := filepath.Join(dir, "init.sh")
-	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\ntrap '' TERM HUP INT\nyes flood &\necho $$ >'"+dir+"/pid'\nwhile :; do wait; sleep 1; done\n"), 0o700))
+	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\ntrap '' TERM HUP INT\nyes flood | head -c 3000000 &\necho $$ >'"+dir+"/pid'\nwhile :; do wait; sleep 1; done\n"), 0o700))
 	mustDCV(t, host, "create-session", "--owner", "alice", "--init", script, "s-1")
 	await(t, "the script to start", func() bool { _, err := os.Stat(dir + "/pid"); return err == nil })
 	require.NoError(t, host.Close(), "closing waits for the script and would hang")

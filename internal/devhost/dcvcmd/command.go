@@ -39,14 +39,16 @@ func (c *command) call(ctx context.Context, r control.Request) (control.Answer, 
 		return answer, errors.New("dcv: interrupted")
 	}
 	if err != nil {
-		what := strings.ReplaceAll(r.Command, "-", " ")
-		return answer, fmt.Errorf("Could not %s. %s", what, control.NotRunning) //nolint:staticcheck // the vendor's text
+		return answer, refused(r.Command, errors.New(control.NotRunning))
 	}
 	if answer.Error != "" {
 		return answer, errors.New(answer.Error)
 	}
 	return answer, nil
 }
+
+// refused says on this side what the host would say.
+func refused(command string, err error) error { return errors.New(control.Sentence(command, err)) }
 
 // show prints a result: as JSON, as text, or as the nonsense a fault asks for.
 func (c *command) show(a control.Answer, asJSON bool, value any, text string) error {
@@ -172,7 +174,7 @@ func (c *command) closeConnection() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			number, err := strconv.Atoi(args[1])
 			if err != nil {
-				return errors.New("Could not close connection. The connection ID is not a number.") //nolint:staticcheck // for people
+				return refused(control.CloseConnection, errors.New("the connection ID is not a number"))
 			}
 			return c.do(cmd.Context(), control.Request{Command: control.CloseConnection, Session: args[0], Connection: number})
 		},

@@ -33,7 +33,7 @@ func (c *command) createSession() *cobra.Command {
 	f.Bool("disable-login-monitor", false, "accepted, has no effect")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := complete(&n, permissions, f.Changed("permissions-file")); err != nil {
-			return fmt.Errorf("Could not create session. %w", err) //nolint:staticcheck // the vendor's text
+			return refused(control.CreateSession, err)
 		}
 		return c.do(cmd.Context(), control.Request{Command: control.CreateSession, Session: args[0], Create: &n})
 	}
@@ -47,7 +47,7 @@ func complete(n *control.NewSession, permissions string, permissionsGiven bool) 
 	case n.MaxConcurrentClients == -1:
 		n.MaxConcurrentClients = 0
 	case n.MaxConcurrentClients < 1:
-		return errors.New("--max-concurrent-clients must be at least 1, or -1.")
+		return errors.New("--max-concurrent-clients must be at least 1, or -1")
 	}
 	if account, err := user.Current(); err == nil {
 		n.Caller = account.Username
@@ -110,7 +110,7 @@ func (c *command) setPermissions() *cobra.Command {
 		if !*none && !*reset {
 			var err error
 			if change.File, err = readPermissions(*file); err != nil {
-				return fmt.Errorf("Could not set permissions. %w", err) //nolint:staticcheck // for people
+				return refused(control.SetPermissions, err)
 			}
 		}
 		return c.do(cmd.Context(), control.Request{Command: control.SetPermissions, Session: *session, Permissions: &change})

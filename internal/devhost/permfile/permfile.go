@@ -17,11 +17,12 @@ import (
 	"strings"
 )
 
-// Bounds of a file. Lists that a file repeats through groups and aliases cannot
-// grow beyond these, since every name is followed once.
+// Bounds of a file. Every line may name an alias that holds all others, so the
+// work to answer a question is at most lines times alias members.
 const (
-	MaxBytes = 256 << 10
-	maxLines = 10_000
+	MaxBytes        = 256 << 10
+	maxLines        = 2000
+	maxAliasMembers = 1000 // of all aliases together
 )
 
 // Default is what a session without a permissions file has: everything for its
@@ -43,9 +44,10 @@ func features() []string {
 
 // File is a parsed permissions file. The zero value allows nothing.
 type File struct {
-	groups  map[string][]string
-	aliases map[string][]string
-	rules   []rule
+	groups       map[string][]string
+	aliases      map[string][]string
+	aliasMembers int
+	rules        []rule
 }
 
 type rule struct {
@@ -90,20 +92,26 @@ func Parse(text string) (File, error) {
 func (f *File) add(section, line string) error {
 	switch section {
 	case "[groups]":
-		return define(f.groups, line)
+		_, err := define(f.groups, line)
+		return err
 	case "[aliases]":
-		return define(f.aliases, line)
+		n, err := define(f.aliases, line)
+		if f.aliasMembers += n; f.aliasMembers > maxAliasMembers {
+			return fmt.Errorf("more than %d members of aliases", maxAliasMembers)
+		}
+		return err
 	case "[permissions]":
 		return f.addRule(line)
 	}
 	return errors.New("text before the first section")
 }
 
-func define(into map[string][]string, line string) error {
+// define reads `name=member, member` and returns how many members there are.
+func define(into map[string][]string, line string) (int, error) {
 	name, list, found := strings.Cut(line, "=")
 	name = strings.TrimSpace(name)
 	if !found || name == "" {
-		return errors.New("want name=member, member")
+		return 0, errors.New("want name=member, member")
 	}
 	var members []string
 	for m := range strings.SplitSeq(list, ",") {
@@ -112,7 +120,7 @@ func define(into map[string][]string, line string) error {
 		}
 	}
 	into[name] = members
-	return nil
+	return len(members), nil
 }
 
 func (f *File) addRule(line string) error {
@@ -133,8 +141,10 @@ func (f *File) addRule(line string) error {
 // lines win over earlier ones, except that what is denied stays denied.
 func (f File) Allowed(user, owner string) map[string]bool {
 	allowed, denied := map[string]bool{}, map[string]bool{}
+	groups := f.groupsOf(user, owner)
 	for _, r := range f.rules {
-		if !f.applies(r.actor, user, owner, map[string]bool{}) {
+		if group, isGroup := strings.CutPrefix(r.actor, "group:"); isGroup && !groups[group] ||
+			!isGroup && !isActor(r.actor, user, owner) {
 			continue
 		}
 		for feature := range f.expand(r.features) {
@@ -154,8 +164,33 @@ func (f File) Allowed(user, owner string) map[string]bool {
 	return allowed
 }
 
-// applies follows groups; seen keeps it from following one twice.
-func (f File) applies(actor, user, owner string, seen map[string]bool) bool {
+// groupsOf finds the groups a user is in, directly or through other groups.
+func (f File) groupsOf(user, owner string) map[string]bool {
+	holders := map[string][]string{} // group → groups it is a member of
+	var pending []string
+	for name, members := range f.groups {
+		for _, member := range members {
+			if group, isGroup := strings.CutPrefix(member, "group:"); isGroup {
+				holders[group] = append(holders[group], name)
+			} else if isActor(member, user, owner) {
+				pending = append(pending, name)
+			}
+		}
+	}
+	in := map[string]bool{}
+	for len(pending) > 0 {
+		name := pending[len(pending)-1]
+		pending = pending[:len(pending)-1]
+		if !in[name] {
+			in[name] = true
+			pending = append(pending, holders[name]...)
+		}
+	}
+	return in
+}
+
+// isActor says whether an actor that is no group is this user.
+func isActor(actor, user, owner string) bool {
 	switch {
 	case actor == "%any%":
 		return true
@@ -163,22 +198,11 @@ func (f File) applies(actor, user, owner string, seen map[string]bool) bool {
 		return user == owner
 	case strings.HasPrefix(actor, "osgroup:"):
 		return false
-	case strings.HasPrefix(actor, "group:"):
-		name := strings.TrimPrefix(actor, "group:")
-		if seen[name] {
-			return false
-		}
-		seen[name] = true
-		for _, member := range f.groups[name] {
-			if f.applies(member, user, owner, seen) {
-				return true
-			}
-		}
-		return false
 	}
 	return strings.TrimPrefix(actor, "user:") == user
 }
 
+// expand replaces aliases by what they stand for; each is followed once.
 func (f File) expand(names []string) map[string]bool {
 	found, seen := map[string]bool{}, map[string]bool{}
 	pending := append([]string(nil), names...)

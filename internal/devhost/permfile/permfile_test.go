@@ -70,14 +70,15 @@ john allow display files
 func TestParse_NamesTheLine(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"john allow display":                      "line 1: text before the first section",
-		"[permissions]\njohn allow":               "line 2: want actor",
-		"[permissions]\njohn permits display":     "unknown rule",
-		"[weather]\n":                             "unknown section",
-		"[groups]\nteam":                          "line 2: want name=member",
-		"#import /etc/shadow":                     "#import is not supported",
-		strings.Repeat("#\n", 20_000):             "more than 10000 lines",
-		strings.Repeat("#", permfile.MaxBytes+10): "larger than",
+		"john allow display":                         "line 1: text before the first section",
+		"[permissions]\njohn allow":                  "line 2: want actor",
+		"[permissions]\njohn permits display":        "unknown rule",
+		"[weather]\n":                                "unknown section",
+		"[groups]\nteam":                             "line 2: want name=member",
+		"#import /etc/shadow":                        "#import is not supported",
+		strings.Repeat("#\n", 20_000):                "more than 2000 lines",
+		"[aliases]\na=" + strings.Repeat("b,", 2000): "members of aliases",
+		strings.Repeat("#", permfile.MaxBytes+10):    "larger than",
 	} {
 		_, err := permfile.Parse(text)
 		require.ErrorIs(t, err, permfile.ErrSyntax)

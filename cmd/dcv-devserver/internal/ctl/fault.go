@@ -1,7 +1,7 @@
 package ctl
 
 import (
-	"fmt"
+	"errors"
 	"strings"
 	"time"
 
@@ -29,6 +29,8 @@ times, or until "fault clear". lose-session, restart, stop and start happen once
   dcv-devserver fault lose-session --dir D --host 2 SESSION-ID
   dcv-devserver fault stop --dir D --host all
   dcv-devserver fault clear --dir D --host all`,
+		Args: cobra.NoArgs, // anything but a kind below is an error, not a call for help
+		RunE: func(*cobra.Command, []string) error { return errors.New("which fault? see dcv-devserver fault --help") },
 	}
 	c.target.flags(cmd, "1")
 	cmd.AddCommand(
@@ -62,7 +64,7 @@ func (c *faultCommand) lasting(kind control.FaultKind, short string, options ...
 		Use: string(kind), Short: short, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if delay > 0 && delay < time.Millisecond {
-				return fmt.Errorf("--for must be at least 1ms")
+				return errors.New("--for must be at least 1ms")
 			}
 			f.DelayMillis = delay.Milliseconds()
 			return c.inject(cmd, f)
