@@ -23,16 +23,10 @@ const (
 	codeHandshake    = "BAD_HANDSHAKE"
 )
 
-// Sizes of the buffers of a socket. Large frames bypass both.
-const (
-	readBuffer  = 512
-	writeBuffer = 2048
-)
-
 // Server holds the agents' sockets of this broker. Its methods may be called concurrently.
 type Server struct {
 	cfg      Config
-	upgrader websocket.FastHTTPUpgrader
+	upgrader *websocket.Upgrader
 	buffers  sync.Pool    // *bytes.Buffer, for frames on their way in
 	frames   sync.Pool    // *[]byte, for frames on their way out
 	pending  atomic.Int64 // see Config.MaxPendingBytes
@@ -50,17 +44,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	return &Server{
-		cfg: cfg,
-		upgrader: websocket.FastHTTPUpgrader{
-			ReadBufferSize:  readBuffer,
-			WriteBufferSize: writeBuffer,
-			WriteBufferPool: &sync.Pool{},
-			Error: func(rc *fasthttp.RequestCtx, status int, reason error) {
-				listen.Fail(rc, status, codeHandshake, "Not a WebSocket handshake")
-				rc.Response.Header.Set("Sec-Websocket-Version", "13")
-			},
-		},
-		sockets: make(map[*socket]struct{}),
+		cfg:      cfg,
+		upgrader: newUpgrader(cfg.WriteTimeout),
+		sockets:  make(map[*socket]struct{}),
 	}, nil
 }
 
@@ -82,9 +68,7 @@ func (s *Server) Handler() fasthttp.RequestHandler {
 			return
 		}
 		remote := rc.RemoteAddr().String() // rc must not be touched in the new goroutine
-		_ = s.upgrader.Upgrade(rc, func(ws *websocket.Conn) {
-			go s.serve(ws, clientID, remote)
-		}) // on error the upgrader has answered
+		s.upgrade(rc, func(ws *websocket.Conn) { s.serve(ws, clientID, remote) })
 	}
 }
 
