@@ -20,10 +20,12 @@ import (
 // TLS sessions and write buffers.
 type Transport struct{ dialer websocket.Dialer }
 
-// NewTransport returns a transport for wss. The TLS configuration is cloned; dial
-// may be nil for the ordinary way.
+// NewTransport returns a transport for wss. The TLS configuration is cloned, nil
+// means the system's authorities; dial may be nil for the ordinary way.
 func NewTransport(config *tls.Config, dial func(ctx context.Context, network, address string) (net.Conn, error)) *Transport {
-	config = config.Clone()
+	if config = config.Clone(); config == nil {
+		config = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
 	if config.ClientSessionCache == nil {
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(16)
 	}
