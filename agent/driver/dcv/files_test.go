@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
 	"opensessionmanager/agent/driver"
 	"opensessionmanager/messages"
@@ -129,31 +128,4 @@ func names(t *testing.T, s *stage) []string {
 		all = append(all, e.Name())
 	}
 	return all
-}
-
-// Whatever the arguments, sh hands them to the program unchanged.
-func TestAutorun_QuotingIsExact(t *testing.T) {
-	t.Parallel()
-	printer := newStage(t, nil)
-	out := filepath.Join(printer.folder, "out")
-	printer.file("autorun/app.sh", "#!/bin/sh\nprintf '%s\\0' \"$@\" > "+out+"\n", 0o755)
-	printer.config.DefaultInit = filepath.Join(printer.folder, "none")
-	d := printer.driver()
-	argument := rapid.StringOfN(rapid.RuneFrom([]rune("ab '\"\\$`;&|<>*?~#\n\t-=é世")), 0, 20, -1)
-	rapid.Check(t, func(t *rapid.T) {
-		arguments := rapid.SliceOfN(argument, 1, 5).Draw(t, "arguments")
-		_ = os.Remove(filepath.Join(printer.folder, "calls"))
-		if err := d.Create(printer.t.Context(), spec(func(r *messages.CreateSessionRequest) {
-			r.AutorunFile, r.AutorunFileArguments = "app.sh", arguments
-		})); err != nil {
-			t.Fatal(err)
-		}
-		if err := exec.Command("sh", wrapperOf(printer.t, printer)).Run(); err != nil {
-			t.Fatal(err)
-		}
-		got, err := os.ReadFile(out)
-		if err != nil || string(got) != strings.Join(arguments, "\x00")+"\x00" {
-			t.Fatalf("got %q for %q (%v)", got, arguments, err)
-		}
-	})
 }
