@@ -53,7 +53,18 @@ func writeFile(path string, data []byte, mode fs.FileMode) error {
 // createFile makes path in one step; if there is one already, whoever made it, that
 // one stays and the error is fs.ErrExist.
 func createFile(path string, data []byte, mode fs.FileMode) error {
-	return place(path, data, mode, os.Link)
+	return place(path, data, mode, func(from, to string) error {
+		err := os.Link(from, to)
+		if err == nil || errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		// Some shares know no links. There two that begin in the same instant may both
+		// succeed; the one whose file was replaced takes the other at its next refresh.
+		if _, err := os.Lstat(to); err == nil {
+			return fs.ErrExist
+		}
+		return os.Rename(from, to)
+	})
 }
 
 func place(path string, data []byte, mode fs.FileMode, as func(from, to string) error) error {
