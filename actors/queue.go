@@ -39,10 +39,14 @@ type queued struct {
 	resumed bool  // was accepted before a restart and may not be refused
 }
 
+func newQueueGrain(d *Deps) actor.Actor {
+	return &queueGrain{deps: d, lines: map[string]*line{}, entries: map[string]*queued{}}
+}
+
 // QueueKind is the grain kind of the queue.
 func QueueKind(d *Deps) *cluster.Kind {
 	return cluster.NewKind(messages.KindQueue, actor.PropsFromProducer(func() actor.Actor {
-		return &queueGrain{deps: d, lines: map[string]*line{}, entries: map[string]*queued{}}
+		return newQueueGrain(d)
 	}, actor.WithReceiverMiddleware(guarded(d, messages.KindQueue))))
 }
 

@@ -39,6 +39,9 @@ type serverGrain struct {
 	away     time.Time // since when there is no link
 	lost     bool      // away for longer than the grace time
 	claim    *claim    // somebody else says to be this server
+	// successor is the id under which the same machine came back; probe is the
+	// request that tells whether the agent here still lives.
+	successor, probe string
 
 	launches map[string]*messages.LaunchSession // by session id, not yet confirmed
 	closes   map[string]*messages.CloseSession  // by DCV id, not yet confirmed
@@ -54,11 +57,15 @@ type waitingForSave struct {
 	answer func() any
 }
 
+func newServerGrain(d *Deps) actor.Actor {
+	return &serverGrain{deps: d, launches: map[string]*messages.LaunchSession{}, closes: map[string]*messages.CloseSession{},
+		inflight: map[string]inflight{}, sent: map[string]string{}, aliases: map[string]string{}}
+}
+
 // ServerKind is the grain kind of DCV servers.
 func ServerKind(d *Deps) *cluster.Kind {
 	return cluster.NewKind(messages.KindServer, actor.PropsFromProducer(func() actor.Actor {
-		return &serverGrain{deps: d, launches: map[string]*messages.LaunchSession{}, closes: map[string]*messages.CloseSession{},
-			inflight: map[string]inflight{}, sent: map[string]string{}, aliases: map[string]string{}}
+		return newServerGrain(d)
 	}, actor.WithReceiverMiddleware(guarded(d, messages.KindServer))))
 }
 
@@ -129,6 +136,8 @@ func (g *serverGrain) handle(ctx actor.Context, m mail) {
 		g.onDetached(ctx, msg)
 	case *messages.ServerSuperseded:
 		g.onSuperseded(ctx, msg)
+	case *messages.ServerEnded:
+		g.onEnded(ctx, msg)
 	case *messages.OpenServer:
 		g.onOpen(ctx, msg, m.sender)
 	case *messages.CloseServer:

@@ -3,6 +3,7 @@ package actors
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
@@ -38,17 +39,26 @@ func (g *serverGrain) onClaimed(ctx actor.Context, m *messages.AgentAttached, se
 		return
 	}
 	g.claim = &claim{hello: m, sender: sender, request: newRequestID()}
-	ctx.Request(g.link, &messages.AgentFrame{Body: &messages.AgentFrame_DescribeRequest{
-		DescribeRequest: &messages.DescribeRequest{RequestId: g.claim.request}}})
+	g.describe(ctx, g.claim.request)
 }
 
 func (g *serverGrain) onProbed(ctx actor.Context, m *messages.DescribeResponse) {
+	alive := m.GetResult().GetSuccess()
+	if m.GetRequestId() == g.probe {
+		g.probe = ""
+		if alive {
+			g.successor = ""
+		} else if g.link != nil {
+			ctx.Send(g.link, &linkReplaced{}) // its end makes way for the successor
+		}
+		return
+	}
 	claim := g.claim
 	if claim == nil || claim.request != m.GetRequestId() {
 		return
 	}
 	g.claim = nil
-	if m.GetResult().GetSuccess() && g.link != nil {
+	if alive && g.link != nil {
 		g.deps.Logger.Warn("two agents with one identity: the newcomer is turned away", "server", g.id,
 			"machine", g.srv.MachineID, "client", claim.hello.GetAgentClientId())
 		respond(ctx, claim.sender, &messages.AgentRejected{Refusal: duplicateIdentity()})
@@ -68,12 +78,12 @@ func (g *serverGrain) attach(ctx actor.Context, m *messages.AgentAttached, sende
 	}
 	g.rebooted = g.boot != "" && g.boot != hello.GetBootId()
 	g.link, g.instance, g.boot = m.GetLink(), hello.GetInstanceId(), hello.GetBootId()
-	g.lost = false
+	g.lost, g.successor, g.probe = false, "", ""
 	clear(g.inflight)
 	clear(g.sent)
 	g.srv.MachineID, g.srv.Facts, g.srv.Load, g.srv.Reachable = hello.GetMachineId(), hello.GetFacts(), hello.GetLoad(), true
 	g.srv.Slots(func(s *server.Slot) { s.LastReply = 0 }) // the counter is the agent process's
-	g.supersedeOlder()
+	g.supersedeOlder(ctx)
 	g.deps.Logger.Info("agent attached", "server", g.id, "host", hello.GetFacts().GetHostname(), "rebooted", g.rebooted)
 	respond(ctx, sender, &messages.AgentAccepted{})
 	for _, pending := range g.closes {
@@ -82,15 +92,54 @@ func (g *serverGrain) attach(ctx actor.Context, m *messages.AgentAttached, sende
 	g.saveThen(ctx, nil, nil)
 }
 
-// supersedeOlder retires what the same machine was called before (contract section
-// 4, duplicate servers) and takes over its sessions.
-func (g *serverGrain) supersedeOlder() {
+// supersedeOlder ends what the same machine was called before (contract section 4,
+// duplicate servers), unless somebody still speaks for it: then an image was cloned
+// together with its identity, and both stay (F13).
+func (g *serverGrain) supersedeOlder(ctx actor.Context) {
 	for _, old := range g.deps.views().ServersOfMachine(g.srv.MachineID) {
 		if id := old.View.GetId(); id != g.id {
-			g.takeOver(id)
 			g.deps.Peers.Tell(messages.KindServer, id, &messages.ServerSuperseded{ServerId: id, ByServerId: g.id}, nil)
 		}
 	}
+}
+
+func (g *serverGrain) onSuperseded(ctx actor.Context, m *messages.ServerSuperseded) {
+	if g.record == nil {
+		return
+	}
+	g.successor = m.GetByServerId()
+	if g.link == nil {
+		g.endForSuccessor()
+		return
+	}
+	g.deps.Logger.Warn("two servers with one machine identity: a cloned image, or a connection that is dead",
+		"server", g.id, "other", m.GetByServerId(), "machine", g.srv.MachineID)
+	g.probe = newRequestID()
+	g.describe(ctx, g.probe)
+}
+
+func (g *serverGrain) endForSuccessor() {
+	if g.saving || g.busy {
+		g.arm(g.deps.Clock.Now().Add(time.Second))
+		return
+	}
+	g.deps.Logger.Info("server superseded by the same machine", "server", g.id, "by", g.successor)
+	g.erase()
+}
+
+// onEnded: the sessions of the old entry are expected here from now on.
+func (g *serverGrain) onEnded(ctx actor.Context, m *messages.ServerEnded) {
+	if g.link == nil {
+		return
+	}
+	g.takeOver(m.GetOldServerId())
+	g.describe(ctx, newRequestID())
+}
+
+// describe has the agent send a report now.
+func (g *serverGrain) describe(ctx actor.Context, requestID string) {
+	ctx.Request(g.link, &messages.AgentFrame{Body: &messages.AgentFrame_DescribeRequest{
+		DescribeRequest: &messages.DescribeRequest{RequestId: requestID}}})
 }
 
 func (g *serverGrain) onDetached(ctx actor.Context, m *messages.AgentDetached) {
@@ -105,6 +154,8 @@ func (g *serverGrain) onDetached(ctx actor.Context, m *messages.AgentDetached) {
 	if claim := g.claim; claim != nil {
 		g.claim = nil
 		g.attach(ctx, claim.hello, claim.sender)
+	} else if g.successor != "" {
+		g.endForSuccessor()
 	}
 }
 
@@ -190,8 +241,7 @@ func (g *serverGrain) onTaken(ctx actor.Context, m *messages.SessionTaken) {
 	digest := sha256.Sum256([]byte(g.srv.MachineID))
 	g.aliases[m.GetDcvId()] = m.GetDcvId() + "@" + hex.EncodeToString(digest[:4])
 	if g.link != nil { // have it reported again, now under that name
-		ctx.Request(g.link, &messages.AgentFrame{Body: &messages.AgentFrame_DescribeRequest{
-			DescribeRequest: &messages.DescribeRequest{RequestId: newRequestID()}}})
+		g.describe(ctx, newRequestID())
 	}
 }
 

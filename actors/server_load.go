@@ -119,7 +119,9 @@ func (g *serverGrain) onDeadline(ctx actor.Context) {
 	if !next.IsZero() {
 		g.arm(next)
 	}
-	if g.link == nil && g.record != nil {
+	if g.link == nil && g.record != nil && g.successor != "" {
+		g.endForSuccessor()
+	} else if g.link == nil && g.record != nil {
 		g.whileAway(ctx, now)
 	}
 	g.retireIfEmpty()
@@ -181,17 +183,12 @@ func (g *serverGrain) onErased(ctx actor.Context, m *serverErased) {
 	g.busy = false
 	g.deps.Roster.tell(&removeServer{g.id})
 	g.record, g.version = nil, 0
+	if g.successor != "" {
+		g.deps.Peers.Tell(messages.KindServer, g.successor, &messages.ServerEnded{ServerId: g.successor, OldServerId: g.id}, nil)
+		g.successor = ""
+	}
 	g.backlog.drain(func() bool { return g.busy }, func(m mail) { g.handle(ctx, m) })
 	g.retireIfEmpty()
-}
-
-// onSuperseded: the machine speaks under another id now; this entry ends at once.
-func (g *serverGrain) onSuperseded(ctx actor.Context, m *messages.ServerSuperseded) {
-	if g.link != nil || g.record == nil || g.saving {
-		return
-	}
-	g.deps.Logger.Info("server superseded by the same machine", "server", g.id, "by", m.GetByServerId())
-	g.erase()
 }
 
 func (g *serverGrain) tellSession(id string, msg proto.Message) {

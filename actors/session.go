@@ -29,10 +29,12 @@ type sessionGrain struct {
 	askers  []*actor.PID // who waits for the outcome of a create
 }
 
+func newSessionGrain(d *Deps) actor.Actor { return &sessionGrain{deps: d} }
+
 // SessionKind is the grain kind of sessions.
 func SessionKind(d *Deps) *cluster.Kind {
 	return cluster.NewKind(messages.KindSession, actor.PropsFromProducer(func() actor.Actor {
-		return &sessionGrain{deps: d}
+		return newSessionGrain(d)
 	}, actor.WithReceiverMiddleware(guarded(d, messages.KindSession))))
 }
 

@@ -1375,7 +1375,8 @@ func (x *CloseServer) GetRequestedBy() string {
 	return ""
 }
 
-// ServerSuperseded: the same machine came back under another server id.
+// ServerSuperseded tells a server grain that its machine speaks under another id. It
+// ends if nobody speaks for it any more.
 type ServerSuperseded struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ServerId      string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
@@ -1424,6 +1425,60 @@ func (x *ServerSuperseded) GetServerId() string {
 func (x *ServerSuperseded) GetByServerId() string {
 	if x != nil {
 		return x.ByServerId
+	}
+	return ""
+}
+
+// ServerEnded answers ServerSuperseded: the sessions of old_server_id are now for the
+// asker to find.
+type ServerEnded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ServerId      string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	OldServerId   string                 `protobuf:"bytes,2,opt,name=old_server_id,json=oldServerId,proto3" json:"old_server_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerEnded) Reset() {
+	*x = ServerEnded{}
+	mi := &file_server_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerEnded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerEnded) ProtoMessage() {}
+
+func (x *ServerEnded) ProtoReflect() protoreflect.Message {
+	mi := &file_server_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerEnded.ProtoReflect.Descriptor instead.
+func (*ServerEnded) Descriptor() ([]byte, []int) {
+	return file_server_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ServerEnded) GetServerId() string {
+	if x != nil {
+		return x.ServerId
+	}
+	return ""
+}
+
+func (x *ServerEnded) GetOldServerId() string {
+	if x != nil {
+		return x.OldServerId
 	}
 	return ""
 }
@@ -1544,7 +1599,10 @@ const file_server_proto_rawDesc = "" +
 	"\x10ServerSuperseded\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12 \n" +
 	"\fby_server_id\x18\x02 \x01(\tR\n" +
-	"byServerId*f\n" +
+	"byServerId\"N\n" +
+	"\vServerEnded\x12\x1b\n" +
+	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\"\n" +
+	"\rold_server_id\x18\x02 \x01(\tR\voldServerId*f\n" +
 	"\fAvailability\x12\x1c\n" +
 	"\x18AVAILABILITY_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16AVAILABILITY_AVAILABLE\x10\x01\x12\x1c\n" +
@@ -1571,7 +1629,7 @@ func file_server_proto_rawDescGZIP() []byte {
 }
 
 var file_server_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_server_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_server_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_server_proto_goTypes = []any{
 	(Availability)(0),             // 0: opensessionmanager.messages.Availability
 	(UnavailabilityReason)(0),     // 1: opensessionmanager.messages.UnavailabilityReason
@@ -1594,39 +1652,40 @@ var file_server_proto_goTypes = []any{
 	(*OpenServer)(nil),            // 18: opensessionmanager.messages.OpenServer
 	(*CloseServer)(nil),           // 19: opensessionmanager.messages.CloseServer
 	(*ServerSuperseded)(nil),      // 20: opensessionmanager.messages.ServerSuperseded
-	nil,                           // 21: opensessionmanager.messages.ServerView.VirtualByOwnerEntry
-	(*ServerFacts)(nil),           // 22: opensessionmanager.messages.ServerFacts
-	(*ServerLoad)(nil),            // 23: opensessionmanager.messages.ServerLoad
-	(*HelloRequest)(nil),          // 24: opensessionmanager.messages.HelloRequest
-	(*actor.PID)(nil),             // 25: actor.PID
-	(*Refusal)(nil),               // 26: opensessionmanager.messages.Refusal
-	(*SessionsUpdateRequest)(nil), // 27: opensessionmanager.messages.SessionsUpdateRequest
-	(SessionType)(0),              // 28: opensessionmanager.messages.SessionType
-	(*SessionSpec)(nil),           // 29: opensessionmanager.messages.SessionSpec
-	(*SetPermissionsRequest)(nil), // 30: opensessionmanager.messages.SetPermissionsRequest
-	(*ScreenshotRequest)(nil),     // 31: opensessionmanager.messages.ScreenshotRequest
+	(*ServerEnded)(nil),           // 21: opensessionmanager.messages.ServerEnded
+	nil,                           // 22: opensessionmanager.messages.ServerView.VirtualByOwnerEntry
+	(*ServerFacts)(nil),           // 23: opensessionmanager.messages.ServerFacts
+	(*ServerLoad)(nil),            // 24: opensessionmanager.messages.ServerLoad
+	(*HelloRequest)(nil),          // 25: opensessionmanager.messages.HelloRequest
+	(*actor.PID)(nil),             // 26: actor.PID
+	(*Refusal)(nil),               // 27: opensessionmanager.messages.Refusal
+	(*SessionsUpdateRequest)(nil), // 28: opensessionmanager.messages.SessionsUpdateRequest
+	(SessionType)(0),              // 29: opensessionmanager.messages.SessionType
+	(*SessionSpec)(nil),           // 30: opensessionmanager.messages.SessionSpec
+	(*SetPermissionsRequest)(nil), // 31: opensessionmanager.messages.SetPermissionsRequest
+	(*ScreenshotRequest)(nil),     // 32: opensessionmanager.messages.ScreenshotRequest
 }
 var file_server_proto_depIdxs = []int32{
-	22, // 0: opensessionmanager.messages.ServerRecord.facts:type_name -> opensessionmanager.messages.ServerFacts
-	22, // 1: opensessionmanager.messages.ServerView.facts:type_name -> opensessionmanager.messages.ServerFacts
-	23, // 2: opensessionmanager.messages.ServerView.load:type_name -> opensessionmanager.messages.ServerLoad
+	23, // 0: opensessionmanager.messages.ServerRecord.facts:type_name -> opensessionmanager.messages.ServerFacts
+	23, // 1: opensessionmanager.messages.ServerView.facts:type_name -> opensessionmanager.messages.ServerFacts
+	24, // 2: opensessionmanager.messages.ServerView.load:type_name -> opensessionmanager.messages.ServerLoad
 	0,  // 3: opensessionmanager.messages.ServerView.availability:type_name -> opensessionmanager.messages.Availability
 	1,  // 4: opensessionmanager.messages.ServerView.unavailability_reason:type_name -> opensessionmanager.messages.UnavailabilityReason
-	21, // 5: opensessionmanager.messages.ServerView.virtual_by_owner:type_name -> opensessionmanager.messages.ServerView.VirtualByOwnerEntry
-	24, // 6: opensessionmanager.messages.AgentAttached.hello:type_name -> opensessionmanager.messages.HelloRequest
-	25, // 7: opensessionmanager.messages.AgentAttached.link:type_name -> actor.PID
-	26, // 8: opensessionmanager.messages.AgentRejected.refusal:type_name -> opensessionmanager.messages.Refusal
-	27, // 9: opensessionmanager.messages.AgentReported.report:type_name -> opensessionmanager.messages.SessionsUpdateRequest
-	25, // 10: opensessionmanager.messages.AgentReported.link:type_name -> actor.PID
-	25, // 11: opensessionmanager.messages.AgentDetached.link:type_name -> actor.PID
-	28, // 12: opensessionmanager.messages.ReserveSlot.type:type_name -> opensessionmanager.messages.SessionType
+	22, // 5: opensessionmanager.messages.ServerView.virtual_by_owner:type_name -> opensessionmanager.messages.ServerView.VirtualByOwnerEntry
+	25, // 6: opensessionmanager.messages.AgentAttached.hello:type_name -> opensessionmanager.messages.HelloRequest
+	26, // 7: opensessionmanager.messages.AgentAttached.link:type_name -> actor.PID
+	27, // 8: opensessionmanager.messages.AgentRejected.refusal:type_name -> opensessionmanager.messages.Refusal
+	28, // 9: opensessionmanager.messages.AgentReported.report:type_name -> opensessionmanager.messages.SessionsUpdateRequest
+	26, // 10: opensessionmanager.messages.AgentReported.link:type_name -> actor.PID
+	26, // 11: opensessionmanager.messages.AgentDetached.link:type_name -> actor.PID
+	29, // 12: opensessionmanager.messages.ReserveSlot.type:type_name -> opensessionmanager.messages.SessionType
 	3,  // 13: opensessionmanager.messages.SlotReserved.view:type_name -> opensessionmanager.messages.ServerView
-	26, // 14: opensessionmanager.messages.SlotRefused.refusal:type_name -> opensessionmanager.messages.Refusal
+	27, // 14: opensessionmanager.messages.SlotRefused.refusal:type_name -> opensessionmanager.messages.Refusal
 	3,  // 15: opensessionmanager.messages.SlotRefused.view:type_name -> opensessionmanager.messages.ServerView
-	28, // 16: opensessionmanager.messages.SessionBound.type:type_name -> opensessionmanager.messages.SessionType
-	29, // 17: opensessionmanager.messages.LaunchSession.spec:type_name -> opensessionmanager.messages.SessionSpec
-	30, // 18: opensessionmanager.messages.ServerCommand.set_permissions:type_name -> opensessionmanager.messages.SetPermissionsRequest
-	31, // 19: opensessionmanager.messages.ServerCommand.screenshot:type_name -> opensessionmanager.messages.ScreenshotRequest
+	29, // 16: opensessionmanager.messages.SessionBound.type:type_name -> opensessionmanager.messages.SessionType
+	30, // 17: opensessionmanager.messages.LaunchSession.spec:type_name -> opensessionmanager.messages.SessionSpec
+	31, // 18: opensessionmanager.messages.ServerCommand.set_permissions:type_name -> opensessionmanager.messages.SetPermissionsRequest
+	32, // 19: opensessionmanager.messages.ServerCommand.screenshot:type_name -> opensessionmanager.messages.ScreenshotRequest
 	20, // [20:20] is the sub-list for method output_type
 	20, // [20:20] is the sub-list for method input_type
 	20, // [20:20] is the sub-list for extension type_name
@@ -1651,7 +1710,7 @@ func file_server_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_server_proto_rawDesc), len(file_server_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

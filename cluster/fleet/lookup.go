@@ -160,12 +160,18 @@ func (a *activator) ensure(kind, id string) *actor.PID {
 	return pid
 }
 
-// onRetire first makes the grain unreachable and then lets it handle what it has;
-// a later message makes a new one.
+// lastWords is how long a retired grain is kept for messages whose senders looked it
+// up just before.
+const lastWords = 100 * time.Millisecond
+
+// onRetire first makes the grain unreachable and then lets it handle what it has; a
+// later message makes a new one. For that moment there may be two: what they write
+// is versioned.
 func (a *activator) onRetire(ctx actor.Context, m *retire) {
 	found, ok := a.lookup.grains.Load(key{m.kind, m.id})
 	if ok && found.(*activation).pid.Equal(m.pid) {
 		a.lookup.grains.Delete(key{m.kind, m.id})
-		ctx.Poison(m.pid)
+		root := a.lookup.system.Root
+		time.AfterFunc(lastWords, func() { root.Poison(m.pid) })
 	}
 }
