@@ -10,7 +10,7 @@
 //	commands what each command does                commands.go, create.go
 //	gate     the host's own limits                 gate.go
 //
-// A commands's effect and its answer outlive the connection they came on: answers
+// A command's effect and its answer outlive the connection they came on: answers
 // are remembered by request id, and a repeated request is answered, not repeated.
 // Everything outside is an argument: the driver, the host's facts, tokens, TLS,
 // logger. So one process can be ten thousand simulated hosts: an idle agent costs

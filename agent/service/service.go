@@ -183,7 +183,10 @@ func trust(a settings.Agent) (*tls.Config, error) {
 }
 
 func tokens(a settings.Agent, trust *tls.Config, log *slog.Logger) *enroll.Source {
-	name, _ := os.Hostname()
+	name, err := os.Hostname()
+	if err != nil {
+		name = "unnamed host" // brokers want some name
+	}
 	return enroll.New(enroll.Config{
 		Brokers: a.Brokers(),
 		Client: &http.Client{
