@@ -1,0 +1,149 @@
+// Package admin is the broker's end of the admin commands: JSON over HTTPS on a
+// port of its own, loopback by default (cli-to-broker-port). Whoever presents the
+// credential from the broker's working path may do everything here; nobody else
+// gets past a 401.
+package admin
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"opensessionmanager/http/admin/adminclient"
+	"opensessionmanager/http/listen"
+	"opensessionmanager/http/oauth"
+)
+
+// MaxBodyBytes bounds a command's request; the port need not take more.
+const MaxBodyBytes = 64 << 10
+
+// commandTimeout bounds the work of a command.
+const commandTimeout = 20 * time.Second
+
+// Codes of the header X-Error-Code.
+const (
+	codeUnauthorized = "UNAUTHORIZED"
+	codeNoCommand    = "UNKNOWN_COMMAND"
+	codeMethod       = "METHOD_NOT_ALLOWED"
+	codeInvalid      = "INVALID_REQUEST"
+	codeTaken        = "NAME_TAKEN"
+	codeNotFound     = "NOT_FOUND"
+	codeUnavailable  = "UNAVAILABLE"
+)
+
+// Config is what the endpoint needs; every field is required.
+type Config struct {
+	Credential    string // see Credential
+	OAuth         *oauth.Server
+	BrokerVersion string // named in software statements
+	Logger        *slog.Logger
+}
+
+// errBody: the request is not the JSON object that the command takes.
+var errBody = errors.New("admin: the request is not what this command takes")
+
+// Handler serves POST /admin/v1/<command>.
+func Handler(cfg Config) fasthttp.RequestHandler {
+	commands := table(cfg)
+	expected := sha256.Sum256([]byte("Bearer " + cfg.Credential))
+	return func(rc *fasthttp.RequestCtx) {
+		given := sha256.Sum256(rc.Request.Header.Peek("Authorization"))
+		if cfg.Credential == "" || subtle.ConstantTimeCompare(given[:], expected[:]) == 0 {
+			cfg.Logger.Warn("admin command without the credential", slog.String("remote", rc.RemoteAddr().String()))
+			listen.Fail(rc, fasthttp.StatusUnauthorized, codeUnauthorized, "The admin credential is missing or wrong")
+			rc.Response.Header.Set("WWW-Authenticate", "Bearer")
+			return
+		}
+		name, _ := strings.CutPrefix(string(rc.Path()), adminclient.PathPrefix)
+		run, known := commands[name]
+		switch {
+		case !known:
+			listen.Fail(rc, fasthttp.StatusNotFound, codeNoCommand, "Unknown command")
+		case !rc.IsPost():
+			listen.Fail(rc, fasthttp.StatusMethodNotAllowed, codeMethod, "Only POST is allowed")
+			rc.Response.Header.Set("Allow", "POST")
+		default:
+			perform(rc, cfg.Logger, name, run)
+		}
+	}
+}
+
+// command takes a request body and returns what is to be encoded.
+type command func(ctx context.Context, body []byte) (any, error)
+
+func perform(rc *fasthttp.RequestCtx, logger *slog.Logger, name string, run command) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	defer cancel()
+	out, err := run(ctx, rc.PostBody())
+	if err != nil {
+		logger.Warn("admin command failed", slog.String("command", name), slog.Any("error", err))
+		fail(rc, err)
+		return
+	}
+	data, err := json.Marshal(out)
+	if err != nil {
+		logger.Error("admin answer cannot be encoded", slog.String("command", name), slog.Any("error", err))
+		listen.Fail(rc, fasthttp.StatusInternalServerError, listen.CodeInternal, "Internal error")
+		return
+	}
+	logger.Info("admin command done", slog.String("command", name))
+	rc.SetContentType("application/json")
+	rc.Response.Header.Set("Cache-Control", "no-store")
+	rc.SetBody(data)
+}
+
+// fail maps errors to answers. An administrator may see the store's.
+func fail(rc *fasthttp.RequestCtx, err error) {
+	for _, known := range []struct {
+		err    error
+		status int
+		code   string
+	}{
+		{errBody, fasthttp.StatusBadRequest, codeInvalid},
+		{oauth.ErrName, fasthttp.StatusBadRequest, codeInvalid},
+		{oauth.ErrNameTaken, fasthttp.StatusConflict, codeTaken},
+		{oauth.ErrUnknownClient, fasthttp.StatusNotFound, codeNotFound},
+		{oauth.ErrUnknownStatement, fasthttp.StatusNotFound, codeNotFound},
+	} {
+		if errors.Is(err, known.err) {
+			listen.Fail(rc, known.status, known.code, plain(err))
+			return
+		}
+	}
+	listen.Fail(rc, fasthttp.StatusServiceUnavailable, codeUnavailable, "The broker cannot do this now: "+plain(err))
+}
+
+// plain drops the name of the package in front of an error, which means nothing
+// to who typed a command.
+func plain(err error) string {
+	text := err.Error()
+	if _, rest, ok := strings.Cut(text, ": "); ok {
+		return rest
+	}
+	return text
+}
+
+// decode reads a request strictly: a misspelt property is an error.
+func decode[In any](body []byte) (in In, err error) {
+	if len(body) > MaxBodyBytes {
+		return in, errBody
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if decoder.Decode(&in) != nil {
+		return in, errBody
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return in, errBody
+	}
+	return in, nil
+}

@@ -1,0 +1,76 @@
+// Package adminclient is the caller's end of the broker's admin endpoint: what
+// the admin commands use to talk to the running broker. It finds address, CA and
+// credential in the broker's working path, where only its user and root can read.
+package adminclient
+
+import "time"
+
+// PathPrefix comes before the name of a command, which is the vendor's (contract section 8).
+const PathPrefix = "/admin/v1/"
+
+// Files of the endpoint, in the broker's working path.
+const (
+	// CredentialFile holds the bearer credential; mode 0600.
+	CredentialFile = "admin-credential"
+	// EndpointFile holds an Endpoint as JSON while a broker runs.
+	EndpointFile = "admin-endpoint.json"
+)
+
+// Endpoint says where a running broker takes admin commands.
+type Endpoint struct {
+	// Address is host:port.
+	Address string `json:"address"`
+	// CAFile holds the CA of the broker's certificate in PEM; relative to the working path.
+	CAFile string `json:"caFile"`
+	// ServerName is a name in that certificate.
+	ServerName string `json:"serverName"`
+}
+
+// Empty is the request or answer of a command that has none.
+type Empty struct{}
+
+// RegisterAPIClient is the request of register-api-client.
+type RegisterAPIClient struct {
+	Name string `json:"name"`
+}
+
+// Credentials are shown once.
+type Credentials struct {
+	ClientID       string `json:"clientId"`
+	ClientPassword string `json:"clientPassword"`
+}
+
+// ClientID is the request of unregister-api-client and unregister-agent-client.
+type ClientID struct {
+	ClientID string `json:"clientId"`
+}
+
+// Client describes an API client or an agent.
+type Client struct {
+	Name   string `json:"name"`
+	ID     string `json:"id"`
+	Active bool   `json:"active"`
+}
+
+// Clients is the answer of describe-api-clients and describe-agent-clients.
+type Clients struct {
+	Clients []Client `json:"clients"`
+}
+
+// SoftwareStatement is the answer of generate-software-statement and the request
+// of deactivate-software-statement.
+type SoftwareStatement struct {
+	SoftwareStatement string `json:"softwareStatement"`
+}
+
+// Statement describes a software statement.
+type Statement struct {
+	SoftwareStatement string    `json:"softwareStatement"`
+	IssuedAt          time.Time `json:"issuedAt"`
+	Active            bool      `json:"active"`
+}
+
+// Statements is the answer of describe-software-statements.
+type Statements struct {
+	Statements []Statement `json:"statements"`
+}

@@ -1,0 +1,66 @@
+package admin
+
+import (
+	"context"
+
+	"opensessionmanager/http/admin/adminclient"
+	"opensessionmanager/http/oauth"
+)
+
+// table names every command as the vendor does (contract section 8).
+func table(cfg Config) map[string]command {
+	clients, agents, statements := cfg.OAuth.Clients(), cfg.OAuth.Agents(), cfg.OAuth.Statements()
+	return map[string]command{
+		"register-api-client": typed(func(ctx context.Context, in adminclient.RegisterAPIClient) (adminclient.Credentials, error) {
+			id, password, err := clients.Register(ctx, in.Name)
+			return adminclient.Credentials{ClientID: id, ClientPassword: password}, err
+		}),
+		"describe-api-clients":  listing(clients.Describe),
+		"unregister-api-client": unregistering(clients.Unregister),
+		"generate-software-statement": typed(func(ctx context.Context, _ adminclient.Empty) (adminclient.SoftwareStatement, error) {
+			text, err := statements.Generate(ctx, cfg.BrokerVersion)
+			return adminclient.SoftwareStatement{SoftwareStatement: text}, err
+		}),
+		"describe-software-statements": typed(func(ctx context.Context, _ adminclient.Empty) (adminclient.Statements, error) {
+			all, err := statements.Describe(ctx)
+			list := adminclient.Statements{Statements: make([]adminclient.Statement, len(all))}
+			for i, s := range all {
+				list.Statements[i] = adminclient.Statement{SoftwareStatement: s.Text, IssuedAt: s.IssuedAt, Active: s.Active}
+			}
+			return list, err
+		}),
+		"deactivate-software-statement": typed(func(ctx context.Context, in adminclient.SoftwareStatement) (adminclient.Empty, error) {
+			return adminclient.Empty{}, statements.Deactivate(ctx, in.SoftwareStatement)
+		}),
+		"describe-agent-clients":  listing(agents.Describe),
+		"unregister-agent-client": unregistering(agents.Unregister),
+	}
+}
+
+// typed is the one place where a command meets JSON.
+func typed[In, Out any](do func(context.Context, In) (Out, error)) command {
+	return func(ctx context.Context, body []byte) (any, error) {
+		in, err := decode[In](body)
+		if err != nil {
+			return nil, err
+		}
+		return do(ctx, in)
+	}
+}
+
+func listing(describe func(context.Context) ([]oauth.Description, error)) command {
+	return typed(func(ctx context.Context, _ adminclient.Empty) (adminclient.Clients, error) {
+		all, err := describe(ctx)
+		list := adminclient.Clients{Clients: make([]adminclient.Client, len(all))}
+		for i, d := range all {
+			list.Clients[i] = adminclient.Client{Name: d.Name, ID: d.ID, Active: d.Active}
+		}
+		return list, err
+	})
+}
+
+func unregistering(unregister func(context.Context, string) error) command {
+	return typed(func(ctx context.Context, in adminclient.ClientID) (adminclient.Empty, error) {
+		return adminclient.Empty{}, unregister(ctx, in.ClientID)
+	})
+}
