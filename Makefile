@@ -1,0 +1,76 @@
+# Everything a developer or a CI machine does is a target here. `make help` lists them.
+
+GO      ?= go
+BIN     := $(CURDIR)/bin
+MODULE  := opensessionmanager
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -X $(MODULE)/internal/version.Version=$(VERSION)
+
+STATICCHECK := $(BIN)/staticcheck
+STATICCHECK_VERSION := v0.8.2
+
+# How long each fuzz target runs, and the packages whose benchmarks run.
+FUZZTIME ?= 10s
+BENCH    ?= ./...
+
+# The race detector needs a C compiler; without one the tests run without it.
+RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
+
+# Several brokers in one process make the actor library race with itself, so the
+# cluster packages run without the detector; the actors run with it, on a single system.
+RACE_PACKAGES = $$($(GO) list ./... | grep -v -e '/cluster/' -e '/internal/pins$$')
+
+.DEFAULT_GOAL := help
+.PHONY: help build generate check test test-short race fuzz bench demo docs clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the programs into bin/ (static, no C)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+generate: ## Write the generated files anew (needs protoc)
+	$(GO) generate ./...
+
+check: $(STATICCHECK) ## Format, vet, staticcheck, generated files, rules of the tree
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+	$(MAKE) --no-print-directory generate
+	@git diff --exit-code -- '*.pb.go' deploy || { echo "generated files are old: run make generate and commit"; exit 1; }
+	$(GO) test -count=1 ./internal/layout
+
+$(STATICCHECK):
+	GOBIN=$(BIN) $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+
+test: ## Run all tests, and those that can with the race detector
+	$(GO) test -count=1 ./...
+	$(MAKE) --no-print-directory race
+
+test-short: ## Run what needs nothing but Go, in under two minutes
+	$(GO) test -short ./...
+	$(GO) test -short $(RACE) ./actors/...
+
+race: ## Run the tests with the race detector
+	$(GO) test -count=1 $(RACE) $(RACE_PACKAGES)
+
+fuzz: ## Run every fuzz target for FUZZTIME (10s)
+	@$(GO) list ./... | while read -r pkg; do \
+		for target in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" || exit 1; \
+		done; \
+	done
+
+bench: ## Run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem $(BENCH)
+
+demo: build ## Run a broker with simulated hosts and take a session through its life
+	./deploy/demo.sh
+
+docs: ## Write the configuration reference and the sample file anew
+	$(GO) generate ./internal/config
+
+clean: ## Remove what was built
+	rm -rf $(BIN) $(CURDIR)/run
