@@ -37,8 +37,8 @@ type Peers interface {
 	// Tell sends without waiting; sender may be nil. A message to a grain whose
 	// broker dies is lost.
 	Tell(kind, id string, msg proto.Message, sender *actor.PID)
-	// Retire ends this activation once it has handled what is already queued. The
-	// next message makes a new one.
+	// Retire makes this activation unreachable and ends it soon after; the next message
+	// makes a new one. Only the grain itself may ask for it.
 	Retire(kind, id string, self *actor.PID)
 }
 

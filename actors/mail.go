@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/messages"
 )
@@ -41,6 +42,13 @@ func (b *backlog) drain(busy func() bool, handle func(mail)) {
 	}
 	if len(b.kept) == 0 {
 		b.kept = nil
+	}
+}
+
+// forward hands a message that came too late on to the next activation.
+func forward(ctx actor.Context, d *Deps, kind, id string) {
+	if msg, ok := ctx.Message().(proto.Message); ok {
+		d.Peers.Tell(kind, id, msg, ctx.Sender())
 	}
 }
 

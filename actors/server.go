@@ -24,9 +24,10 @@ type serverGrain struct {
 	version int64
 	shown   int64
 
-	loaded  bool
-	busy    bool // loading
-	backlog backlog
+	loaded   bool
+	busy     bool // loading
+	retiring bool // given back; what still arrives is for the next activation
+	backlog  backlog
 
 	saving  bool
 	unsaved bool // changed again while saving
@@ -96,6 +97,10 @@ func (g *serverGrain) Receive(ctx actor.Context) {
 		g.onErased(ctx, m)
 	case actor.SystemMessage, actor.AutoReceiveMessage:
 	default:
+		if g.retiring {
+			forward(ctx, g.deps, messages.KindServer, g.id)
+			return
+		}
 		if g.busy {
 			g.backlog.keep(ctx)
 			return
@@ -309,7 +314,8 @@ func (g *serverGrain) key() persistence.Key { return persistence.Key{Kind: Recor
 
 // retireIfEmpty gives back the activation of a server that does not exist.
 func (g *serverGrain) retireIfEmpty() {
-	if g.record == nil && g.link == nil && !g.busy && !g.saving && len(g.closes) == 0 {
+	if g.record == nil && g.link == nil && !g.busy && !g.saving && !g.retiring && len(g.closes) == 0 && len(g.backlog.kept) == 0 {
+		g.retiring = true
 		g.deps.Peers.Retire(messages.KindServer, g.id, g.self)
 	}
 }

@@ -183,6 +183,11 @@ func (g *serverGrain) onReported(ctx actor.Context, m *messages.AgentReported, s
 
 func (g *serverGrain) reconcile(ctx actor.Context, report *messages.SessionsUpdateRequest) {
 	found := g.srv.Reconcile(report)
+	if !report.GetLoad().GetDcvHealthy() {
+		// An agent that cannot talk to dcvserver lists what it last saw: what is not
+		// on that list is not known to be gone.
+		found.Vanished, found.Missing = nil, nil
+	}
 	for _, s := range found.Launched {
 		if _, underway := g.sent[s.Slot.SessionID]; underway || s.Slot.Phase == server.Reserved {
 			continue // its own answer comes, or the session is not durable yet

@@ -23,10 +23,11 @@ type sessionGrain struct {
 	version int64 // of the stored record; 0 = there is none
 	shown   int64 // version of the last published view
 
-	loaded  bool
-	busy    bool // waiting for the store
-	backlog backlog
-	askers  []*actor.PID // who waits for the outcome of a create
+	loaded   bool
+	busy     bool // waiting for the store
+	retiring bool // given back; what still arrives is for the next activation
+	backlog  backlog
+	askers   []*actor.PID // who waits for the outcome of a create
 }
 
 func newSessionGrain(d *Deps) actor.Actor { return &sessionGrain{deps: d} }
@@ -71,6 +72,14 @@ func (g *sessionGrain) Receive(ctx actor.Context) {
 
 // receive handles one message of the outside now, or keeps it until the store answered.
 func (g *sessionGrain) receive(ctx actor.Context) {
+	if _, idle := ctx.Message().(*messages.Passivate); idle {
+		g.onPassivate()
+		return
+	}
+	if g.retiring {
+		forward(ctx, g.deps, messages.KindSession, g.id)
+		return
+	}
 	if !g.busy && !g.loaded {
 		g.load(ctx)
 	}
@@ -392,7 +401,14 @@ func notFound(id string) *messages.Refusal {
 
 // retireIfEmpty gives back an activation that holds nothing.
 func (g *sessionGrain) retireIfEmpty() {
-	if g.version == 0 && !g.busy && len(g.askers) == 0 && len(g.backlog.kept) == 0 {
+	if g.version == 0 {
+		g.onPassivate()
+	}
+}
+
+func (g *sessionGrain) onPassivate() {
+	if !g.retiring && !g.busy && len(g.askers) == 0 && len(g.backlog.kept) == 0 {
+		g.retiring = true
 		g.deps.Peers.Retire(messages.KindSession, g.id, g.self)
 	}
 }

@@ -54,8 +54,8 @@ func (g *sessionGrain) onLoadFailed(ctx actor.Context, err error) {
 		respond(ctx, waiting.sender, storeRefusal(err))
 	}
 	g.backlog.kept = nil
-	g.loaded = false
-	g.deps.Peers.Retire(messages.KindSession, g.id, g.self)
+	g.loaded, g.version = false, 0
+	g.retireIfEmpty()
 	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), func() {
 		g.deps.Peers.Tell(messages.KindSession, g.id, &messages.Wake{}, nil)
 	})

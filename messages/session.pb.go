@@ -1877,6 +1877,43 @@ func (*Wake) Descriptor() ([]byte, []int) {
 	return file_session_proto_rawDescGZIP(), []int{22}
 }
 
+// Passivate asks a grain that nobody talked to for a while to give its memory back.
+type Passivate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Passivate) Reset() {
+	*x = Passivate{}
+	mi := &file_session_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Passivate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Passivate) ProtoMessage() {}
+
+func (x *Passivate) ProtoReflect() protoreflect.Message {
+	mi := &file_session_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Passivate.ProtoReflect.Descriptor instead.
+func (*Passivate) Descriptor() ([]byte, []int) {
+	return file_session_proto_rawDescGZIP(), []int{23}
+}
+
 // DeadlineReached is a stamped timer: ignored unless stamp is still current.
 type DeadlineReached struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1887,7 +1924,7 @@ type DeadlineReached struct {
 
 func (x *DeadlineReached) Reset() {
 	*x = DeadlineReached{}
-	mi := &file_session_proto_msgTypes[23]
+	mi := &file_session_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +1936,7 @@ func (x *DeadlineReached) String() string {
 func (*DeadlineReached) ProtoMessage() {}
 
 func (x *DeadlineReached) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[23]
+	mi := &file_session_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +1949,7 @@ func (x *DeadlineReached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadlineReached.ProtoReflect.Descriptor instead.
 func (*DeadlineReached) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{23}
+	return file_session_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeadlineReached) GetStamp() int64 {
@@ -2087,7 +2124,8 @@ const file_session_proto_rawDesc = "" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1b\n" +
 	"\tserver_id\x18\x02 \x01(\tR\bserverId\"\x06\n" +
-	"\x04Wake\"'\n" +
+	"\x04Wake\"\v\n" +
+	"\tPassivate\"'\n" +
 	"\x0fDeadlineReached\x12\x14\n" +
 	"\x05stamp\x18\x01 \x01(\x03R\x05stamp*_\n" +
 	"\vSessionType\x12\x1c\n" +
@@ -2119,7 +2157,7 @@ func file_session_proto_rawDescGZIP() []byte {
 }
 
 var file_session_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_session_proto_goTypes = []any{
 	(SessionType)(0),                 // 0: opensessionmanager.messages.SessionType
 	(SessionState)(0),                // 1: opensessionmanager.messages.SessionState
@@ -2147,9 +2185,10 @@ var file_session_proto_goTypes = []any{
 	(*SessionUnreachable)(nil),       // 23: opensessionmanager.messages.SessionUnreachable
 	(*SessionAbandoned)(nil),         // 24: opensessionmanager.messages.SessionAbandoned
 	(*Wake)(nil),                     // 25: opensessionmanager.messages.Wake
-	(*DeadlineReached)(nil),          // 26: opensessionmanager.messages.DeadlineReached
-	(*ScreenshotImage)(nil),          // 27: opensessionmanager.messages.ScreenshotImage
-	(*DcvSession)(nil),               // 28: opensessionmanager.messages.DcvSession
+	(*Passivate)(nil),                // 26: opensessionmanager.messages.Passivate
+	(*DeadlineReached)(nil),          // 27: opensessionmanager.messages.DeadlineReached
+	(*ScreenshotImage)(nil),          // 28: opensessionmanager.messages.ScreenshotImage
+	(*DcvSession)(nil),               // 29: opensessionmanager.messages.DcvSession
 }
 var file_session_proto_depIdxs = []int32{
 	0,  // 0: opensessionmanager.messages.SessionSpec.type:type_name -> opensessionmanager.messages.SessionType
@@ -2159,10 +2198,10 @@ var file_session_proto_depIdxs = []int32{
 	2,  // 4: opensessionmanager.messages.SessionView.substate:type_name -> opensessionmanager.messages.SessionSubstate
 	7,  // 5: opensessionmanager.messages.Refusal.counts:type_name -> opensessionmanager.messages.RefusalCount
 	3,  // 6: opensessionmanager.messages.CreateSession.spec:type_name -> opensessionmanager.messages.SessionSpec
-	27, // 7: opensessionmanager.messages.Screenshot.images:type_name -> opensessionmanager.messages.ScreenshotImage
+	28, // 7: opensessionmanager.messages.Screenshot.images:type_name -> opensessionmanager.messages.ScreenshotImage
 	6,  // 8: opensessionmanager.messages.PlacementRefused.refusal:type_name -> opensessionmanager.messages.Refusal
-	28, // 9: opensessionmanager.messages.SessionLaunched.dcv_session:type_name -> opensessionmanager.messages.DcvSession
-	28, // 10: opensessionmanager.messages.SessionFound.dcv_session:type_name -> opensessionmanager.messages.DcvSession
+	29, // 9: opensessionmanager.messages.SessionLaunched.dcv_session:type_name -> opensessionmanager.messages.DcvSession
+	29, // 10: opensessionmanager.messages.SessionFound.dcv_session:type_name -> opensessionmanager.messages.DcvSession
 	11, // [11:11] is the sub-list for method output_type
 	11, // [11:11] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
@@ -2184,7 +2223,7 @@ func file_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_proto_rawDesc), len(file_session_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

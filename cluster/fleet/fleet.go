@@ -166,7 +166,7 @@ func (f *Fleet) sweepLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			f.lookup.idleSince(now.Add(-f.cfg.Idle), f.Retire)
+			f.lookup.passivateIdle(now.Add(-f.cfg.Idle))
 		}
 	}
 }

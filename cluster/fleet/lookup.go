@@ -90,12 +90,12 @@ func (l *lookup) active(kind, id string) (*actor.PID, bool) {
 	return a.pid, true
 }
 
-// idleSince calls retire for each session grain without a message since t. Servers
+// passivateIdle asks each session grain without a message since t to retire. Servers
 // and the queue hold what only they know and stay.
-func (l *lookup) idleSince(t time.Time, retire func(kind, id string, pid *actor.PID)) {
+func (l *lookup) passivateIdle(t time.Time) {
 	l.grains.Range(func(k, a any) bool {
-		if name, found := k.(key), a.(*activation); name.kind == messages.KindSession && found.used.Load() < t.Unix() {
-			retire(name.kind, name.id, found.pid)
+		if found := a.(*activation); k.(key).kind == messages.KindSession && found.used.Load() < t.Unix() {
+			l.system.Root.Send(found.pid, &messages.Passivate{})
 		}
 		return true
 	})
@@ -164,9 +164,8 @@ func (a *activator) ensure(kind, id string) *actor.PID {
 // up just before.
 const lastWords = 100 * time.Millisecond
 
-// onRetire first makes the grain unreachable and then lets it handle what it has; a
-// later message makes a new one. For that moment there may be two: what they write
-// is versioned.
+// onRetire makes the grain unreachable; a later message makes a new one. The old one
+// hands on what still reaches it and then ends.
 func (a *activator) onRetire(ctx actor.Context, m *retire) {
 	found, ok := a.lookup.grains.Load(key{m.kind, m.id})
 	if ok && found.(*activation).pid.Equal(m.pid) {

@@ -1,0 +1,200 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/fasthttp/router"
+	"github.com/valyala/fasthttp"
+
+	"opensessionmanager/actors"
+	"opensessionmanager/http/admin"
+	"opensessionmanager/http/agentws"
+	"opensessionmanager/http/listen"
+	"opensessionmanager/http/oauth"
+	"opensessionmanager/http/rest"
+	"opensessionmanager/internal/agentproto"
+	"opensessionmanager/internal/config"
+	"opensessionmanager/internal/version"
+	"opensessionmanager/messages"
+)
+
+func (n *Node) openAuthorization(ctx context.Context) error {
+	keys, err := oauth.LoadKeys(ctx, n.store)
+	if err != nil {
+		return err
+	}
+	n.keys = keys
+	cfg := n.opt.Config
+	n.auth, err = oauth.New(ctx, oauth.Config{
+		Store: n.store, Keys: keys, Logger: n.log, Now: time.Now,
+		EnableAuthorization: cfg.Authorization.EnableClient, EnableAgentAuthorization: cfg.Authorization.EnableAgent,
+		ConnectionTokenLifetime: cfg.Sessions.TokenDuration, SessionAlive: n.sessionAlive,
+	})
+	if err != nil {
+		return err
+	}
+	if !cfg.Authorization.EnableClient {
+		n.log.Warn("authorization is off: whoever reaches the client port controls every session", "key", "enable-authorization")
+	}
+	if !cfg.Authorization.EnableAgent {
+		n.log.Warn("agent authorization is off: whoever reaches the agent port can pose as a DCV server", "key", "enable-agent-authorization")
+	}
+	return nil
+}
+
+// sessionAlive says whether connection tokens of a session still count (F34).
+func (n *Node) sessionAlive(dcvID string) bool {
+	if !n.ready.Load() {
+		return true // a token was signed; a broker that does not know yet must not refuse it
+	}
+	entry, ok := n.deps.Roster.Snapshot().Session(dcvID)
+	if !ok {
+		return false
+	}
+	switch entry.View.GetState() {
+	case messages.SessionState_SESSION_STATE_READY, messages.SessionState_SESSION_STATE_UNKNOWN:
+		return true
+	default:
+		return false
+	}
+}
+
+// listen opens the ports before the sessions are loaded, so that a load balancer is
+// told 503 rather than refused.
+func (n *Node) listen(context.Context) (err error) {
+	client, agent := n.opt.Config.Client.Connector(), n.opt.Config.Agent.Connector()
+	if n.client, err = n.port("client", client, n.serveClient, 16<<10); err != nil {
+		return err
+	}
+	if err := n.openAgentPort(agent); err != nil {
+		return err
+	}
+	return n.openAdminPort()
+}
+
+func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHandler, headerBytes int) (*listen.Server, error) {
+	tlsConfig, err := n.connectorTLS(c)
+	if err != nil {
+		return nil, fmt.Errorf("%s port: %w", name, err)
+	}
+	s, err := listen.New(listen.Config{Name: name, Addr: net.JoinHostPort(c.BindHost, strconv.Itoa(c.Port)), TLS: tlsConfig,
+		Handler: handler, Logger: n.log, HeaderBytes: headerBytes})
+	if err != nil {
+		return nil, fmt.Errorf("%s port: %w", name, err)
+	}
+	s.Start()
+	n.onStop(s.Shutdown)
+	return s, nil
+}
+
+// serveClient answers on the client port once there is something to answer from.
+func (n *Node) serveClient(rc *fasthttp.RequestCtx) {
+	if api := n.api.Load(); api != nil {
+		(*api)(rc)
+		return
+	}
+	n.notReady(rc)
+}
+
+func (n *Node) notReady(rc *fasthttp.RequestCtx) {
+	if string(rc.Path()) == "/health" {
+		rc.SetStatusCode(fasthttp.StatusServiceUnavailable)
+		rc.SetContentType("application/json")
+		rc.SetBody(n.healthBody("starting"))
+		return
+	}
+	listen.Fail(rc, fasthttp.StatusServiceUnavailable, messages.CodeNotReady, "The broker is starting")
+	rc.Response.Header.Set("Retry-After", "1")
+}
+
+func (n *Node) healthBody(status string) []byte {
+	return fmt.Appendf(nil, `{"status": %q, "version": %q}`, status, version.String())
+}
+
+// health is what a load balancer goes by: a broker whose store fails is not ready.
+func (n *Node) health() (bool, []byte) {
+	switch {
+	case !n.ready.Load():
+		return false, n.healthBody("starting")
+	case n.committer.Health() != nil:
+		return false, n.healthBody("store unavailable")
+	default:
+		return true, n.healthBody("ok")
+	}
+}
+
+func (n *Node) serveAPI() {
+	cfg := n.opt.Config
+	options := rest.DefaultOptions()
+	options.ScreenshotMaxWidth, options.ScreenshotMaxHeight = int64(cfg.Screenshots.MaxWidth), int64(cfg.Screenshots.MaxHeight)
+	options.ScreenshotFormat = cfg.Screenshots.Format
+	options.AutorunMaxArguments, options.AutorunMaxArgumentLength = cfg.Autorun.MaxArguments, cfg.Autorun.MaxArgumentLength
+	api := rest.Config{Base: n.base, Fleet: n.gateway, Connections: n.auth, Authorizer: n.auth, Health: n.health, Logger: n.log,
+		Secret: n.keys.Secret("client-api"), EnableAPIYAML: cfg.Client.EnableAPIYAML, Options: options}
+	if cfg.Authorization.EnableServer {
+		api.TokenEndpoint = n.auth.TokenHandler()
+	}
+	handler := rest.New(api).Handler()
+	n.api.Store(&handler)
+}
+
+// attacher hands sockets to the actors.
+type attacher struct{ links *actors.Links }
+
+func (a attacher) Attach(conn agentws.Conn, agentClientID string) (agentws.Link, error) {
+	return a.links.Attach(conn, agentClientID)
+}
+
+func (n *Node) openAgentPort(c config.Connector) (err error) {
+	n.agents, err = agentws.New(agentws.Config{Authorize: n.auth.AuthorizeAgent, Attacher: attacher{actors.NewLinks(n.deps)},
+		Logger: n.log, PingInterval: n.opt.Config.Agent.PingInterval})
+	if err != nil {
+		return err
+	}
+	r := router.New()
+	r.RedirectTrailingSlash, r.RedirectFixedPath = false, false
+	r.POST(agentproto.PathRegister, n.auth.RegisterHandler())
+	r.POST(agentproto.PathToken, n.auth.AgentTokenHandler())
+	r.GET(agentproto.PathSocket, n.agents.Handler())
+	r.POST(agentproto.PathValidate, n.auth.ValidateHandler())
+	r.GET("/health", func(rc *fasthttp.RequestCtx) {
+		ready, body := n.health()
+		if !ready {
+			rc.SetStatusCode(fasthttp.StatusServiceUnavailable)
+		}
+		rc.SetContentType("application/json")
+		rc.SetBody(body)
+	})
+	r.NotFound = func(rc *fasthttp.RequestCtx) {
+		listen.Fail(rc, fasthttp.StatusNotFound, "NO_SUCH_PATH", "No such path")
+	}
+	r.MethodNotAllowed = func(rc *fasthttp.RequestCtx) {
+		listen.Fail(rc, fasthttp.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "Method not allowed")
+	}
+	n.agent, err = n.port("agent", c, func(rc *fasthttp.RequestCtx) {
+		if !n.ready.Load() && string(rc.Path()) != "/health" {
+			n.notReady(rc) // an agent comes again; a report now would meet half a roster
+			return
+		}
+		r.Handler(rc)
+	}, 4<<10)
+	if err != nil {
+		return err
+	}
+	n.onStop(n.agents.Shutdown)
+	return nil
+}
+
+// openAdminPort listens on the loopback address for the admin commands.
+func (n *Node) openAdminPort() error {
+	handler, err := admin.New(admin.Config{Dir: n.workingPath(), Auth: n.auth, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.admin, err = n.port("admin", config.Connector{Port: n.opt.Config.Admin.Port, BindHost: "127.0.0.1"}, handler.Handler(), 8<<10)
+	return err
+}

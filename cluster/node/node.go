@@ -1,0 +1,156 @@
+// Package node is where the parts meet: a Config becomes one running broker. It is
+// the only package that knows them all, and it holds no rule of its own.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/valyala/fasthttp"
+
+	"opensessionmanager/actors"
+	"opensessionmanager/cluster/fleet"
+	"opensessionmanager/cluster/gateway"
+	"opensessionmanager/http/agentws"
+	"opensessionmanager/http/listen"
+	"opensessionmanager/http/oauth"
+	"opensessionmanager/internal/certs"
+	"opensessionmanager/internal/config"
+	"opensessionmanager/persistence"
+	"opensessionmanager/persistence/embedded"
+	"opensessionmanager/persistence/memory"
+)
+
+// Options is everything a broker is started with.
+type Options struct {
+	Config *config.Config
+	Logger *slog.Logger
+	// Store replaces the one that Config names; the node closes it.
+	Store persistence.Store
+	// Tune changes the actors' times, for tests that cannot wait.
+	Tune func(*actors.Config)
+}
+
+// Node is one running broker.
+type Node struct {
+	opt   Options
+	log   *slog.Logger
+	ready atomic.Bool
+
+	store     persistence.Store
+	committer *persistence.Committer
+	clock     *actors.SystemClock
+	ca        *certs.Authority
+	identity  *certs.Live
+	keys      *oauth.Keys
+	auth      *oauth.Server
+	system    *actor.ActorSystem
+	deps      *actors.Deps
+	fleet     *fleet.Fleet
+	gateway   *gateway.Gateway
+	agents    *agentws.Server
+	base      context.Context
+	cancel    context.CancelFunc
+
+	client, agent, admin *listen.Server
+	api                  atomic.Pointer[fasthttp.RequestHandler]
+
+	stops []func(context.Context) error // in the order of starting
+}
+
+// Start brings a broker up; when it returns, it is ready. A broker that cannot start
+// says why and leaves nothing running.
+func Start(ctx context.Context, opt Options) (*Node, error) {
+	n := &Node{opt: opt, log: opt.Logger}
+	n.base, n.cancel = context.WithCancel(context.Background())
+	began := time.Now()
+	for _, step := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"open the store", n.openStore},
+		{"prepare the certificates", n.openCertificates},
+		{"prepare the keys and clients", n.openAuthorization},
+		{"join the fleet", n.joinFleet},
+		{"listen", n.listen},
+		{"load the sessions", n.load},
+	} {
+		if err := step.run(ctx); err != nil {
+			n.log.Error("broker could not start", "step", step.name, "error", err)
+			_ = n.Stop(ctx)
+			return nil, fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	n.ready.Store(true)
+	n.log.Info("broker ready", "client", n.ClientAddr(), "agent", n.AgentAddr(), "admin", n.AdminAddr(),
+		"took", time.Since(began).Round(time.Millisecond))
+	return n, nil
+}
+
+// Stop ends the broker: first nothing new is taken, then what runs ends, then what
+// it stood on. Errors of all parts are joined.
+func (n *Node) Stop(ctx context.Context) error {
+	n.ready.Store(false)
+	var errs []error
+	for i := len(n.stops) - 1; i >= 0; i-- {
+		errs = append(errs, n.stops[i](ctx))
+	}
+	n.cancel()
+	return errors.Join(errs...)
+}
+
+func (n *Node) onStop(f func(context.Context) error) { n.stops = append(n.stops, f) }
+
+// Run starts a broker and keeps it up until ctx ends.
+func Run(ctx context.Context, cfg *config.Config, logger *slog.Logger) error {
+	n, err := Start(ctx, Options{Config: cfg, Logger: logger})
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	logger.Info("broker stops")
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer cancel()
+	return n.Stop(stop)
+}
+
+// ClientAddr, AgentAddr and AdminAddr are where the broker listens.
+func (n *Node) ClientAddr() string { return n.client.Addr().String() }
+
+// AgentAddr is the address of the agent port.
+func (n *Node) AgentAddr() string { return n.agent.Addr().String() }
+
+// AdminAddr is the address of the admin port.
+func (n *Node) AdminAddr() string { return n.admin.Addr().String() }
+
+// CAFile is the certificate that clients and agents have to trust.
+func (n *Node) CAFile() string { return filepath.Join(n.securityDir(), certs.CAFile) }
+
+func (n *Node) workingPath() string { return string(n.opt.Config.Storage.WorkingPath) }
+func (n *Node) securityDir() string { return filepath.Join(n.workingPath(), "security") }
+
+func (n *Node) openStore(context.Context) error {
+	switch {
+	case n.opt.Store != nil:
+		n.store = n.opt.Store
+	case n.opt.Config.Storage.StateStore == "memory":
+		n.log.Warn("sessions, keys and clients are kept in memory only and are lost when the broker stops", "key", "state-store")
+		n.store = memory.New()
+	default:
+		store, err := embedded.Open(n.workingPath())
+		if err != nil {
+			return err
+		}
+		n.store = store
+	}
+	n.onStop(func(context.Context) error { return n.store.Close() })
+	n.committer = persistence.NewCommitter(n.store, persistence.CommitterConfig{Logger: n.log})
+	n.onStop(func(context.Context) error { n.committer.Close(); return nil })
+	return nil
+}
