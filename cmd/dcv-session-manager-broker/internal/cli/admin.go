@@ -4,35 +4,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
+	"opensessionmanager/http/admin/adminclient"
 	"opensessionmanager/internal/config"
 )
 
-// AdminAPI is what the admin commands ask of the running broker.
+// AdminAPI is what the admin commands ask of the running broker. The client of
+// http/admin has these methods; a test has its own.
 type AdminAPI interface {
-	// RegisterAPIClient makes credentials for a client of the API; the password is
-	// shown this one time. A name that is taken is an error.
-	RegisterAPIClient(ctx context.Context, name string) (id, password string, err error)
-	// DescribeAPIClients lists all clients, unregistered ones too.
-	DescribeAPIClients(ctx context.Context) ([]APIClient, error)
-	// UnregisterAPIClient makes the client inactive.
+	RegisterAPIClient(ctx context.Context, name string) (adminclient.Credentials, error)
+	DescribeAPIClients(ctx context.Context) ([]adminclient.Client, error)
 	UnregisterAPIClient(ctx context.Context, id string) error
-	// GenerateSoftwareStatement makes the text with which an agent registers, in base64.
 	GenerateSoftwareStatement(ctx context.Context) (string, error)
-}
-
-// APIClient is one registered client of the API.
-type APIClient struct {
-	Name   string `json:"name"`
-	ID     string `json:"id"`
-	Active bool   `json:"active"`
+	DescribeSoftwareStatements(ctx context.Context) ([]adminclient.Statement, error)
+	DeactivateSoftwareStatement(ctx context.Context, statement string) error
+	DescribeAgentClients(ctx context.Context) ([]adminclient.Client, error)
+	UnregisterAgentClient(ctx context.Context, id string) error
+	Close()
 }
 
 func (a App) adminCommands(f *flags) []*cobra.Command {
 	return []*cobra.Command{
-		a.registerAPIClient(f), a.describeAPIClients(f), a.unregisterAPIClient(f), a.generateSoftwareStatement(f),
+		a.registerAPIClient(f), a.describeAPIClients(f), a.unregisterAPIClient(f),
+		a.generateSoftwareStatement(f), a.describeSoftwareStatements(f), a.deactivateSoftwareStatement(f),
+		a.describeAgentClients(f), a.unregisterAgentClient(f),
 	}
 }
 
@@ -48,9 +46,13 @@ func (a App) admin(f *flags, do func(ctx context.Context, api AdminAPI, p printe
 			return err
 		}
 		api, err := a.Connect(cfg)
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("%w; run this as root or as the broker's user", err)
+		}
 		if err != nil {
 			return err
 		}
+		defer api.Close()
 		return do(cmd.Context(), api, p)
 	}
 }
@@ -74,13 +76,13 @@ func (a App) registerAPIClient(f *flags) *cobra.Command {
 			return missing("client-name")
 		}
 		return a.admin(f, func(ctx context.Context, api AdminAPI, p printer) error {
-			id, password, err := api.RegisterAPIClient(ctx, name)
+			made, err := api.RegisterAPIClient(ctx, name)
 			if err != nil {
 				return err
 			}
 			return p.print(
-				fmt.Sprintf("client-id: %s\nclient-password: %s\n", id, password),
-				map[string]string{"client-id": id, "client-password": password})
+				fmt.Sprintf("client-id: %s\nclient-password: %s\n", made.ClientID, made.ClientPassword),
+				map[string]string{"client-id": made.ClientID, "client-password": made.ClientPassword})
 		})(cmd, args)
 	}
 	return cmd
@@ -97,10 +99,7 @@ func (a App) describeAPIClients(f *flags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if clients == nil {
-				clients = []APIClient{} // "[]" in JSON, never "null"
-			}
-			return p.print("Api clients\n"+prettyClients(clients), clients)
+			return p.print("Api clients\n"+prettyClients(clients), noNull(clients))
 		}),
 	}
 }
@@ -127,23 +126,6 @@ func (a App) unregisterAPIClient(f *flags) *cobra.Command {
 		})(cmd, args)
 	}
 	return cmd
-}
-
-func (a App) generateSoftwareStatement(f *flags) *cobra.Command {
-	return &cobra.Command{
-		Use:     "generate-software-statement",
-		Short:   "Make the text with which agents register",
-		Long:    "Make a software statement. Write the text into the file that software_statement_path names on each agent's host.",
-		Example: "  dcv-session-manager-broker generate-software-statement",
-		Args:    noArguments,
-		RunE: a.admin(f, func(ctx context.Context, api AdminAPI, p printer) error {
-			statement, err := api.GenerateSoftwareStatement(ctx)
-			if err != nil {
-				return err
-			}
-			return p.print("software-statement: "+statement+"\n", map[string]string{"software-statement": statement})
-		}),
-	}
 }
 
 func missing(option string) error {

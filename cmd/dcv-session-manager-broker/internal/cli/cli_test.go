@@ -10,26 +10,29 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"opensessionmanager/http/admin/adminclient"
 	"opensessionmanager/internal/config"
 )
 
 // fakeBroker answers the admin commands from memory.
 type fakeBroker struct {
-	clients []APIClient
-	err     error
+	clients    []adminclient.Client
+	statements []adminclient.Statement
+	err        error
 }
 
 const password = "MmZlOWM0YjktODZkYy00YzlhLWExYzItNDdkNzA4Y2I0YjZh"
 
-func (f *fakeBroker) RegisterAPIClient(_ context.Context, name string) (string, string, error) {
-	f.clients = append(f.clients, APIClient{Name: name, ID: "id-" + name, Active: true})
-	return "id-" + name, password, f.err
+func (f *fakeBroker) RegisterAPIClient(_ context.Context, name string) (adminclient.Credentials, error) {
+	f.clients = append(f.clients, adminclient.Client{Name: name, ID: "id-" + name, Active: true})
+	return adminclient.Credentials{ClientID: "id-" + name, ClientPassword: password}, f.err
 }
 
-func (f *fakeBroker) DescribeAPIClients(context.Context) ([]APIClient, error) {
+func (f *fakeBroker) DescribeAPIClients(context.Context) ([]adminclient.Client, error) {
 	return f.clients, f.err
 }
 
@@ -38,6 +41,20 @@ func (f *fakeBroker) UnregisterAPIClient(context.Context, string) error { return
 func (f *fakeBroker) GenerateSoftwareStatement(context.Context) (string, error) {
 	return "c3RhdGVtZW50", f.err
 }
+
+func (f *fakeBroker) DescribeSoftwareStatements(context.Context) ([]adminclient.Statement, error) {
+	return f.statements, f.err
+}
+
+func (f *fakeBroker) DeactivateSoftwareStatement(context.Context, string) error { return f.err }
+
+func (f *fakeBroker) DescribeAgentClients(context.Context) ([]adminclient.Client, error) {
+	return f.clients, f.err
+}
+
+func (f *fakeBroker) UnregisterAgentClient(context.Context, string) error { return f.err }
+
+func (f *fakeBroker) Close() {}
 
 type result struct {
 	code        int
@@ -73,7 +90,7 @@ func TestRegisterAPIClient_PrintsWhatScriptsCut(t *testing.T) {
 
 func TestDescribeAPIClients_PrintsTheVendorsForm(t *testing.T) {
 	t.Parallel()
-	broker := &fakeBroker{clients: []APIClient{{"a \"<b>\"\n", "1", true}, {"c", "2", false}}}
+	broker := &fakeBroker{clients: []adminclient.Client{{Name: "a \"<b>\"\n", ID: "1", Active: true}, {Name: "c", ID: "2"}}}
 	require.Equal(t, result{0, `Api clients
 [ {
   "name" : "a \"<b>\"\n",
@@ -92,6 +109,12 @@ func TestOtherCommands_PrintTheVendorsText(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, result{0, "Client 17 unregistered.\n", ""}, run(t, &fakeBroker{}, "unregister-api-client", "--client-id", "17"))
 	require.Equal(t, result{0, "software-statement: c3RhdGVtZW50\n", ""}, run(t, &fakeBroker{}, "generate-software-statement"))
+	require.Equal(t, result{0, "Software statement c3R= deactivated\n", ""}, run(t, &fakeBroker{}, "deactivate-software-statement", "--software-statement", "c3R="))
+	require.Equal(t, result{0, "agent client 18 unregistered\n", ""}, run(t, &fakeBroker{}, "unregister-agent-client", "--client-id", "18"))
+	agents := &fakeBroker{clients: []adminclient.Client{{Name: "test", ID: "1", Active: true}}}
+	require.Equal(t, result{0, "Session manager agent clients\n[ {\n  \"name\" : \"test\",\n  \"id\" : \"1\",\n  \"active\" : true\n} ]\n", ""}, run(t, agents, "describe-agent-clients"))
+	statements := &fakeBroker{statements: []adminclient.Statement{{SoftwareStatement: "c3R=", IssuedAt: time.Date(2020, 8, 5, 17, 38, 32, 5, time.FixedZone("", 7200)), Active: true}}}
+	require.Equal(t, result{0, "Software Statements\n[ {\n  \"software-statement\" : \"c3R=\",\n  \"issued-at\" : \"2020.08.05 15:38:32 +0000\",\n  \"is-active\" : \"true\"\n} ]\n", ""}, run(t, statements, "describe-software-statements"))
 }
 
 // C27: scripts need not cut text.
@@ -106,6 +129,10 @@ func TestOutputJSON_OfEachCommand(t *testing.T) {
 		{[]string{"register-api-client", "-cn", "x"}, `{"client-id":"id-x","client-password":"` + password + `"}`},
 		{[]string{"describe-api-clients"}, `[{"name":"x","id":"id-x","active":true}]`},
 		{[]string{"unregister-api-client", "--client-id", "id-x"}, `{"client-id":"id-x"}`},
+		{[]string{"describe-agent-clients"}, `[{"name":"x","id":"id-x","active":true}]`},
+		{[]string{"unregister-agent-client", "--client-id", "1"}, `{"client-id":"1"}`},
+		{[]string{"describe-software-statements"}, `[]`},
+		{[]string{"deactivate-software-statement", "--software-statement", "s"}, `{"software-statement":"s"}`},
 		{[]string{"generate-software-statement"}, `{"software-statement":"c3RhdGVtZW50"}`},
 	} {
 		r := run(t, broker, append(c.args, "--output", "json")...)
@@ -129,6 +156,8 @@ func TestExitCodes(t *testing.T) {
 		{"service fails", down, nil, 1, "error: not in this test"},
 		{"no name", down, []string{"register-api-client"}, 2, "error: option --client-name is required\nTry 'dcv-session-manager-broker --help'.\n"},
 		{"no id", down, []string{"unregister-api-client"}, 2, "option --client-id is required"},
+		{"no agent", down, []string{"unregister-agent-client"}, 2, "option --client-id is required"},
+		{"no statement", down, []string{"deactivate-software-statement"}, 2, "option --software-statement is required"},
 		{"unknown option", down, []string{"describe-api-clients", "--loud"}, 2, "unknown flag: --loud"},
 		{"unknown command", down, []string{"register-api-clientt"}, 2, `unknown command "register-api-clientt"; did you mean register-api-client?`},
 		{"argument", down, []string{"describe-api-clients", "x"}, 2, `unexpected argument "x"`},
@@ -149,7 +178,8 @@ func TestExitCodes(t *testing.T) {
 
 func TestHelp_HasExamples(t *testing.T) {
 	t.Parallel()
-	for _, command := range []string{"", "register-api-client", "describe-api-clients", "unregister-api-client", "generate-software-statement"} {
+	for _, command := range []string{"", "register-api-client", "describe-api-clients", "unregister-api-client", "generate-software-statement", "describe-software-statements",
+		"deactivate-software-statement", "describe-agent-clients", "unregister-agent-client"} {
 		r := run(t, &fakeBroker{}, strings.Fields(command+" --help")...)
 		require.Contains(t, r.out, "Examples:\n  dcv-session-manager-broker", command)
 	}

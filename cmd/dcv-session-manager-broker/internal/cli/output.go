@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"opensessionmanager/http/admin/adminclient"
 	"opensessionmanager/internal/config"
 )
 
@@ -37,17 +38,53 @@ func (p printer) print(text string, value any) error {
 	return encoder.Encode(value)
 }
 
-// prettyClients has the vendor's pretty-printed form (contract section 8): objects
-// open on the line where the one before closes, and a blank stands before a colon.
-func prettyClients(clients []APIClient) string {
-	if len(clients) == 0 {
-		return "[ ]\n"
+// statement is a software statement as it is printed (contract section 8).
+type statement struct {
+	Text     string `json:"software-statement"`
+	IssuedAt string `json:"issued-at"`
+	Active   string `json:"is-active"` // a text, not a boolean
+}
+
+func prettyStatements(statements []statement) string {
+	items := make([]string, len(statements))
+	for i, s := range statements {
+		items[i] = prettyObject("software-statement", quoted(s.Text), "issued-at", quoted(s.IssuedAt), "is-active", quoted(s.Active))
 	}
+	return prettyList(items)
+}
+
+func prettyClients(clients []adminclient.Client) string {
 	items := make([]string, len(clients))
 	for i, c := range clients {
-		items[i] = fmt.Sprintf("{\n  \"name\" : %s,\n  \"id\" : %s,\n  \"active\" : %t\n}", quoted(c.Name), quoted(c.ID), c.Active)
+		items[i] = prettyObject("name", quoted(c.Name), "id", quoted(c.ID), "active", fmt.Sprint(c.Active))
+	}
+	return prettyList(items)
+}
+
+// prettyList and prettyObject have the vendor's pretty-printed form (contract
+// section 8): objects open on the line where the one before closes, and a blank
+// stands before a colon.
+func prettyList(items []string) string {
+	if len(items) == 0 {
+		return "[ ]\n"
 	}
 	return "[ " + strings.Join(items, ", ") + " ]\n"
+}
+
+func prettyObject(members ...string) string {
+	var lines []string
+	for i := 0; i < len(members); i += 2 {
+		lines = append(lines, "  "+quoted(members[i])+" : "+members[i+1])
+	}
+	return "{\n" + strings.Join(lines, ",\n") + "\n}"
+}
+
+// noNull makes an empty list "[]" in JSON, never "null".
+func noNull(clients []adminclient.Client) []adminclient.Client {
+	if clients == nil {
+		return []adminclient.Client{}
+	}
+	return clients
 }
 
 func quoted(text string) string {
