@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"opensessionmanager/agent/driver"
 	"opensessionmanager/messages"
 )
@@ -27,6 +29,7 @@ type gate struct {
 	now    func() time.Time
 	turn   chan struct{} // guards held, over a call to the driver
 	held   map[string]slot
+	made   map[string]bool // sessions that were admitted here and are there
 }
 
 // slot is an admitted create that the DCV server may not show yet.
@@ -64,7 +67,7 @@ func (g *gate) admit(
 			return s, nil
 		}
 	}
-	if err := g.limits.room(present, g.held, spec); err != nil {
+	if err := g.limits.room(g.counted(present), g.held, spec); err != nil {
 		return nil, err
 	}
 	if g.held == nil {
@@ -85,6 +88,10 @@ func (g *gate) settle(id string, known bool) {
 		return
 	}
 	delete(g.held, id)
+	if g.made == nil {
+		g.made = make(map[string]bool)
+	}
+	g.made[id] = true // a failed one is forgotten at the next look
 }
 
 func (g *gate) lock(ctx context.Context) error {
@@ -129,6 +136,26 @@ func (l Limits) room(present []*messages.DcvSession, held map[string]slot, spec 
 		return err
 	}
 	return within("virtual sessions of this owner", owned, l.MaxPerUser)
+}
+
+// counted leaves out what the limits do not count: virtual sessions that somebody made
+// on the host (contract section 4). Ours are those admitted here and, after a restart
+// of the agent, those with the UUIDs that brokers give. One console session is all a
+// host has, whoever made it.
+func (g *gate) counted(present []*messages.DcvSession) []*messages.DcvSession {
+	made := make(map[string]bool, len(present))
+	var counted []*messages.DcvSession
+	for _, s := range present {
+		_, admitted := g.held[s.GetId()]
+		if admitted || g.made[s.GetId()] || uuid.Validate(s.GetId()) == nil {
+			made[s.GetId()] = true
+		} else if s.GetType() != typeConsole {
+			continue
+		}
+		counted = append(counted, s)
+	}
+	g.made = made
+	return counted
 }
 
 func within(what string, present, limit int32) error {

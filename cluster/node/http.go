@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -12,15 +14,21 @@ import (
 
 	"opensessionmanager/actors"
 	"opensessionmanager/http/admin"
+	"opensessionmanager/http/admin/adminclient"
 	"opensessionmanager/http/agentws"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/http/oauth"
 	"opensessionmanager/http/rest"
 	"opensessionmanager/internal/agentproto"
+	"opensessionmanager/internal/certs"
 	"opensessionmanager/internal/config"
 	"opensessionmanager/internal/version"
 	"opensessionmanager/messages"
+	"opensessionmanager/persistence"
 )
+
+// clientRefresh is how soon a change of API clients made elsewhere is seen here.
+const clientRefresh = 5 * time.Second
 
 func (n *Node) openAuthorization(ctx context.Context) error {
 	keys, err := oauth.LoadKeys(ctx, n.store)
@@ -37,6 +45,7 @@ func (n *Node) openAuthorization(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.background(func(ctx context.Context) { n.auth.Run(ctx, clientRefresh) })
 	if !cfg.Authorization.EnableClient {
 		n.log.Warn("authorization is off: whoever reaches the client port controls every session", "key", "enable-authorization")
 	}
@@ -121,10 +130,26 @@ func (n *Node) health() (bool, []byte) {
 	case !n.ready.Load():
 		return false, n.healthBody("starting")
 	case n.committer.Health() != nil:
+		n.probeStore()
 		return false, n.healthBody("store unavailable")
 	default:
 		return true, n.healthBody("ok")
 	}
+}
+
+// probeStore tries a write while the store is said to fail: a broker that no balancer
+// sends requests to would otherwise never find out that it is well again.
+func (n *Node) probeStore() {
+	now := time.Now().Unix()
+	if last := n.probed.Load(); last == now || !n.probed.CompareAndSwap(last, now) {
+		return
+	}
+	key := persistence.Key{Kind: "probe", ID: "health"}
+	n.committer.Load(key, func(r persistence.Record, err error) {
+		if err == nil || errors.Is(err, persistence.ErrNotFound) {
+			n.committer.Save(persistence.Record{Key: key, Version: r.Version}, func(int64, error) {})
+		}
+	})
 }
 
 func (n *Node) serveAPI() {
@@ -185,16 +210,22 @@ func (n *Node) openAgentPort(c config.Connector) (err error) {
 	if err != nil {
 		return err
 	}
-	n.onStop(n.agents.Shutdown)
+	n.onStop(func(ctx context.Context) error { return n.agents.Shutdown(ctx, "the broker stops") })
 	return nil
 }
 
-// openAdminPort listens on the loopback address for the admin commands.
+// openAdminPort listens on the loopback address for the admin commands, and leaves
+// them a note where and with what credential.
 func (n *Node) openAdminPort() error {
-	handler, err := admin.New(admin.Config{Dir: n.workingPath(), Auth: n.auth, Logger: n.log})
+	credential, err := admin.Credential(n.workingPath())
 	if err != nil {
 		return err
 	}
-	n.admin, err = n.port("admin", config.Connector{Port: n.opt.Config.Admin.Port, BindHost: "127.0.0.1"}, handler.Handler(), 8<<10)
-	return err
+	handler := admin.Handler(admin.Config{Credential: credential, OAuth: n.auth, BrokerVersion: version.String(), Logger: n.log})
+	n.admin, err = n.port("admin", config.Connector{Port: n.opt.Config.Admin.Port, BindHost: "127.0.0.1"}, handler, 8<<10)
+	if err != nil {
+		return err
+	}
+	n.onStop(func(context.Context) error { return admin.Withdraw(n.workingPath()) })
+	return admin.Publish(n.workingPath(), adminclient.Endpoint{Address: n.AdminAddr(), CAFile: filepath.Join("security", certs.CAFile), ServerName: "localhost"})
 }

@@ -39,9 +39,10 @@ type Options struct {
 
 // Node is one running broker.
 type Node struct {
-	opt   Options
-	log   *slog.Logger
-	ready atomic.Bool
+	opt    Options
+	log    *slog.Logger
+	ready  atomic.Bool
+	probed atomic.Int64 // unix seconds of the last probe of a failing store
 
 	store     persistence.Store
 	committer *persistence.Committer
@@ -106,6 +107,14 @@ func (n *Node) Stop(ctx context.Context) error {
 }
 
 func (n *Node) onStop(f func(context.Context) error) { n.stops = append(n.stops, f) }
+
+// background runs f until the broker stops, which waits for it.
+func (n *Node) background(f func(context.Context)) {
+	ctx, cancel := context.WithCancel(n.base)
+	done := make(chan struct{})
+	go func() { defer close(done); f(ctx) }()
+	n.onStop(func(context.Context) error { cancel(); <-done; return nil })
+}
 
 // Run starts a broker and keeps it up until ctx ends.
 func Run(ctx context.Context, cfg *config.Config, logger *slog.Logger) error {

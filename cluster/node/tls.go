@@ -29,14 +29,11 @@ func (n *Node) follow(source certs.Source) (*certs.Live, error) {
 	if err != nil {
 		return nil, err
 	}
-	tick := time.NewTicker(refreshEvery)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	n.background(func(ctx context.Context) {
+		tick := time.NewTicker(refreshEvery)
 		defer tick.Stop()
-		live.Run(n.base, tick.C)
-	}()
-	n.onStop(func(context.Context) error { n.cancel(); <-done; return nil })
+		live.Run(ctx, tick.C)
+	})
 	return live, nil
 }
 
