@@ -72,7 +72,10 @@ func Resolve(flags Flags, env Environment) (*Settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Settings{File: file.path, Warnings: file.warnings}
+	s := &Settings{Warnings: file.warnings}
+	if file.ini != nil {
+		s.File = file.path
+	}
 	pick := func(option, flag, variable, section, key string) sourced {
 		switch {
 		case flag != "":
