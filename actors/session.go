@@ -252,7 +252,7 @@ func (g *sessionGrain) onDeadline(ctx actor.Context, m *messages.DeadlineReached
 
 func (g *sessionGrain) place(ctx actor.Context) {
 	place := &messages.PlaceSession{SessionId: g.id, Owner: g.now.Spec.GetOwner(), Type: g.now.Spec.GetType(),
-		Requirements: g.now.Spec.GetRequirements(), AvoidServers: g.now.Tried}
+		Requirements: g.now.Requirements(), AvoidServers: g.now.Tried}
 	if g.now.Spec.GetEnqueueRequest() {
 		g.deps.Peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.EnqueueSession{Place: place,
 			EnqueuedUnixMs: g.now.Created.UnixMilli(), Resumed: g.version != 0}, nil)

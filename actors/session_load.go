@@ -64,7 +64,7 @@ func (g *sessionGrain) onLoadFailed(ctx actor.Context, err error) {
 // restore adopts what was stored, joins it with what readers were last shown, and
 // takes up what the state owes.
 func (g *sessionGrain) restore(ctx actor.Context, stored session.Session) {
-	g.now = stored
+	g.now = stored.Reloaded(g.deps.Clock.Now(), g.deps.Config.Session)
 	if entry, ok := g.deps.views().Session(g.id); ok {
 		g.shown = max(g.shown, entry.View.GetVersion())
 		g.now.Connections = entry.View.GetNumOfConnections()

@@ -284,7 +284,6 @@ func (b *logBuffer) String() string {
 type stuckConn struct {
 	net.Conn
 	cut  chan struct{}
-	shut chan struct{}
 	once sync.Once
 }
 
@@ -293,7 +292,7 @@ func (c *stuckConn) Read(p []byte) (int, error) {
 	select {
 	case <-c.cut:
 		for err == nil { // nothing arrives any more, only the deadline does
-			n, err = c.Conn.Read(p)
+			_, err = c.Conn.Read(p)
 		}
 		return 0, err
 	default:

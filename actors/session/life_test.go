@@ -274,3 +274,24 @@ func walk(t *testing.T, check func(*rapid.T, session.Session, []session.Effect))
 		}
 	})
 }
+
+func TestSession_AutorunOnAConsoleNeedsWindows(t *testing.T) {
+	t.Parallel()
+	s := fresh()
+	s.Spec.AutorunFile, s.Spec.Requirements = "run.ps1", "tag:a = 'b' or tag:c = 'd'"
+	require.Equal(t, "tag:a = 'b' or tag:c = 'd'", s.Requirements(), "virtual sessions are on Linux anyway")
+	s.Spec.Type = messages.SessionType_SESSION_TYPE_CONSOLE
+	require.Equal(t, "(tag:a = 'b' or tag:c = 'd') and server:Host.Os.Family = 'windows'", s.Requirements())
+	s.Spec.Requirements = " "
+	require.Equal(t, "server:Host.Os.Family = 'windows'", s.Requirements())
+}
+
+// F3: a broker that was down does not blame the hosts for it.
+func TestSession_ReloadGivesTheFullTimeAgain(t *testing.T) {
+	t.Parallel()
+	s, _ := after(t, fresh(), granted("a"))
+	later := start.Add(time.Hour)
+	require.Equal(t, later.Add(limits.Launch), s.Reloaded(later, limits).Deadline)
+	s, _ = after(t, s, on(session.Launched, "a"), session.Event{Kind: session.DeleteAsked}, on(session.Closed, "a"))
+	require.Equal(t, s.Deadline, s.Reloaded(later, limits).Deadline, "what waits for nobody keeps its time")
+}

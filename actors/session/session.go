@@ -6,6 +6,7 @@ package session
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"opensessionmanager/messages"
@@ -64,6 +65,20 @@ func New(now time.Time, id string, spec *messages.SessionSpec, digest []byte) Se
 // Owns says whether a request in the name of owner may touch the session.
 func (s Session) Owns(owner string) bool { return s.Spec.GetOwner() == owner }
 
+// Requirements are the client's and what the request implies: an autorun file in a
+// console session exists on Windows only (contract section 1.5).
+func (s Session) Requirements() string {
+	asked := s.Spec.GetRequirements()
+	if s.Spec.GetAutorunFile() == "" || s.Spec.GetType() != messages.SessionType_SESSION_TYPE_CONSOLE {
+		return asked
+	}
+	const windows = "server:Host.Os.Family = 'windows'"
+	if strings.TrimSpace(asked) == "" {
+		return windows
+	}
+	return "(" + asked + ") and " + windows
+}
+
 // OnHost says whether the session holds a slot of its server.
 func (s Session) OnHost() bool {
 	switch s.State {
@@ -96,6 +111,16 @@ func deadline(now time.Time, s Session, limits Limits) time.Time {
 	default:
 		return time.Time{}
 	}
+}
+
+// Reloaded gives a session whose broker was away the full time again for what it
+// waits for: its host may have done it long ago and could not say so.
+func (s Session) Reloaded(now time.Time, limits Limits) Session {
+	switch s.State {
+	case Placed, Replacing, Deleting:
+		s.Deadline = deadline(now, s, limits)
+	}
+	return s
 }
 
 func (s Session) failedOn(serverID string) Session {

@@ -27,14 +27,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type office struct {
 	server *httptest.Server
 
-	mu          sync.Mutex
-	statements  []string // presented so far
-	clients     map[string]string
-	tokens      int
-	registerAs  int // status to answer instead, 0 = work
-	tokenAs     int
-	wanted      string // statement that is required, "" = none
-	lastContent string
+	mu         sync.Mutex
+	statements []string // presented so far
+	clients    map[string]string
+	tokens     int
+	registerAs int // status to answer instead, 0 = work
+	tokenAs    int
+	wanted     string // statement that is required, "" = none
 }
 
 func newOffice(t *testing.T) *office {

@@ -56,11 +56,11 @@ func (n *Node) openAuthorization(ctx context.Context) error {
 }
 
 // sessionAlive says whether connection tokens of a session still count (F34).
-func (n *Node) sessionAlive(dcvID string) bool {
+func (n *Node) sessionAlive(id string) bool {
 	if !n.ready.Load() {
 		return true // a token was signed; a broker that does not know yet must not refuse it
 	}
-	entry, ok := n.deps.Roster.Snapshot().Session(dcvID)
+	entry, ok := n.deps.Roster.Snapshot().Session(id)
 	if !ok {
 		return false
 	}
@@ -76,13 +76,15 @@ func (n *Node) sessionAlive(dcvID string) bool {
 // told 503 rather than refused.
 func (n *Node) listen(context.Context) (err error) {
 	client, agent := n.opt.Config.Client.Connector(), n.opt.Config.Agent.Connector()
-	if n.client, err = n.port("client", client, n.serveClient, 16<<10); err != nil {
-		return err
-	}
 	if err := n.openAgentPort(agent); err != nil {
 		return err
 	}
-	return n.openAdminPort()
+	if err := n.openAdminPort(); err != nil {
+		return err
+	}
+	// Last, so that it is the first to stop: requests under way still reach agents.
+	n.client, err = n.port("client", client, n.serveClient, 16<<10)
+	return err
 }
 
 func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHandler, headerBytes int) (*listen.Server, error) {

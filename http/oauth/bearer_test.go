@@ -72,7 +72,7 @@ func TestAuthorize_RefusesForgedTokens(t *testing.T) {
 	stranger := newWorld(t)
 	id, good := w.token(t, "portal")
 	_, foreign := stranger.token(t, "portal")
-	connection, err := w.SignConnection("s-1", "ann", "ann")
+	connection, err := w.SignConnection("s-1", "s-1", "ann", "ann")
 	require.NoError(t, err)
 	parsed, parts, err := jwt.NewParser().ParseUnverified(good, jwt.MapClaims{})
 	require.NoError(t, err)
@@ -194,7 +194,7 @@ func BenchmarkSignConnection(b *testing.B) {
 	w := newWorld(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := w.SignConnection("s-1", "ann", "ann"); err != nil {
+		if _, err := w.SignConnection("s-1", "s-1", "ann", "ann"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -198,7 +198,7 @@ func TestRegister_DisabledNeedsNoStatementAndKeepsNothing(t *testing.T) {
 // Contract section 1.8: header and claims, all of them and no others.
 func TestConnectionToken_HasTheVendorsClaims(t *testing.T) {
 	t.Parallel()
-	token, err := newWorld(t).SignConnection("s-1", "ann", `DOMAIN\bob`)
+	token, err := newWorld(t).SignConnection("s-1", "s-1", "ann", `DOMAIN\bob`)
 	require.NoError(t, err)
 	claims := jwt.MapClaims{}
 	parsed, _, err := jwt.NewParser().ParseUnverified(token, claims)
@@ -219,7 +219,7 @@ func TestConnectionToken_RefusesUnusableUsers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, user := range []string{"", "a\x00b", "a\r\nb", "\xff", strings.Repeat("a", 2000)} {
-		_, err := w.SignConnection("s-1", "ann", user)
+		_, err := w.SignConnection("s-1", "s-1", "ann", user)
 		require.ErrorIs(t, err, oauth.ErrUser)
 	}
 }
@@ -242,7 +242,7 @@ func TestValidate_AnswersYesWithTheUser(t *testing.T) {
 		"Zoë 🙂 o''neil":     "Zoë 🙂 o&#39;&#39;neil",
 		"user@example.test": "user@example.test",
 	} {
-		token, err := w.SignConnection("s-1", "ann", user)
+		token, err := w.SignConnection("s-1", "s-1", "ann", user)
 		require.NoError(t, err)
 		status, body := validate(w, "s-1", token)
 		require.Equal(t, fasthttp.StatusOK, status)
@@ -254,7 +254,7 @@ func TestValidate_AnswersYesWithTheUser(t *testing.T) {
 func TestValidate_RefusesReplays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	token, err := w.SignConnection("s-1", "ann", "ann")
+	token, err := w.SignConnection("s-1", "s-1", "ann", "ann")
 	require.NoError(t, err)
 	_, api := w.token(t, "portal")
 	refused := func(session, token, reason string) {
@@ -305,7 +305,7 @@ func FuzzRegister(f *testing.F) {
 
 func FuzzValidate(f *testing.F) {
 	w := newWorld(f)
-	token, err := w.SignConnection("s-1", "ann", "ann")
+	token, err := w.SignConnection("s-1", "s-1", "ann", "ann")
 	require.NoError(f, err)
 	f.Add("sessionId=s-1&authenticationToken=" + token + "&clientAddress=1.2.3.4")
 	f.Add("sessionId=%00&authenticationToken=%ff")

@@ -28,7 +28,7 @@ func TestKeys_SurviveARestart(t *testing.T) {
 	t.Parallel()
 	before := newWorld(t)
 	_, token := before.token(t, "portal")
-	connection, err := before.SignConnection("s-1", "ann", "ann")
+	connection, err := before.SignConnection("s-1", "s-1", "ann", "ann")
 	require.NoError(t, err)
 
 	after := join(t, before.store)

@@ -25,7 +25,7 @@ type Config struct {
 	ConnectionTokenLifetime time.Duration
 	// SessionAlive reports whether connection tokens of a session still count:
 	// false once it is unknown, deleting or deleted (F34).
-	SessionAlive func(dcvSessionID string) bool
+	SessionAlive func(sessionID string) bool
 }
 
 // ErrConfig: a required field of Config is missing.

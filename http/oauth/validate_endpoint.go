@@ -49,11 +49,7 @@ func (s *Server) validate(a attempt) (user, reason string, ok bool) {
 	if a.session == "" || a.token == "" {
 		return "", "sessionId or authenticationToken is missing", false
 	}
-	user, reason, ok = s.ValidateConnection(a.token, a.session)
-	if ok && !s.cfg.SessionAlive(a.session) {
-		return "", "The session does not exist", false
-	}
-	return user, reason, ok
+	return s.ValidateConnection(a.token, a.session)
 }
 
 // parseAttempt reads the form whatever its content type says; unknown fields

@@ -47,7 +47,7 @@ func (throttled) Code() string  { return CodeThrottled }
 
 type fakeConnections struct{ err error }
 
-func (f fakeConnections) SignConnection(session, owner, user string) (string, error) {
+func (f fakeConnections) SignConnection(_, session, owner, user string) (string, error) {
 	return "token of " + user + " for " + session + " of " + owner, f.err
 }
 

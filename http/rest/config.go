@@ -28,8 +28,8 @@ type Fleet interface {
 // Connections signs connection tokens (contract section 1.8).
 type Connections interface {
 	// SignConnection returns a token with which user may connect to the session
-	// that the DCV server knows as sessionID and that belongs to owner.
-	SignConnection(sessionID, owner, user string) (token string, err error)
+	// sessionID, which its DCV server knows as dcvSessionID and which belongs to owner.
+	SignConnection(sessionID, dcvSessionID, owner, user string) (token string, err error)
 }
 
 // Config is everything a Server needs.

@@ -27,7 +27,7 @@ func (s *Server) sessionConnectionData(c *call, in *connectionDataRequest) error
 	if refusal := unfitToConnect(snapshot, session.View); refusal != nil {
 		return refuse(refusal)
 	}
-	token, err := s.cfg.Connections.SignConnection(dcvID(session.View), session.View.GetOwner(), in.User)
+	token, err := s.cfg.Connections.SignConnection(session.View.GetId(), dcvID(session.View), session.View.GetOwner(), in.User)
 	if errors.Is(err, oauth.ErrUser) {
 		return invalid("The session or the user cannot be named in a token")
 	}

@@ -79,6 +79,10 @@ func sign(template *x509.Certificate, ca *tls.Certificate) (*tls.Certificate, er
 		return nil, fmt.Errorf("certs: sign: %w", err)
 	}
 	made.Certificate = [][]byte{der}
+	if ca.Leaf.Raw != nil {
+		// The authority goes along, so that a client can be shown whom it would trust.
+		made.Certificate = append(made.Certificate, ca.Leaf.Raw)
+	}
 	if made.Leaf, err = x509.ParseCertificate(der); err != nil {
 		return nil, fmt.Errorf("certs: sign: %w", err)
 	}
