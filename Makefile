@@ -20,7 +20,7 @@ RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 
 # Several brokers in one process make the actor library race with itself, so the
 # cluster packages run without the detector; the actors run with it, on a single system.
-RACE_PACKAGES = $$($(GO) list ./... | grep -v -e '/cluster/' -e '/internal/pins$$')
+RACE_PACKAGES = $$($(GO) list ./... | grep -v -e '/cluster/')
 
 .DEFAULT_GOAL := help
 .PHONY: help build generate check test test-short race fuzz bench demo docs clean

@@ -34,6 +34,7 @@ func (n *Node) actorConfig() actors.Config {
 	cfg.QueueSize = queue.MaxSize
 	cfg.DropServer = sessions.DropServersAfter
 	cfg.DropSessions = sessions.DropSessionsAfter
+	cfg.Grace = n.opt.Config.Agent.Grace
 	cfg.PingInterval = n.opt.Config.Agent.PingInterval
 	cfg.BrokerVersion = version.String()
 	if n.opt.Tune != nil {

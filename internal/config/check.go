@@ -70,9 +70,9 @@ func (l *loader) checkPorts() {
 
 func (l *loader) checkAgentTimes() {
 	a := &l.cfg.Agent
-	if a.SilenceTimeout < 2*a.PingInterval {
-		l.refuse(l.of(&a.SilenceTimeout), fmt.Sprintf("is less than twice %s", l.of(&a.PingInterval).key),
-			fmt.Sprintf("write at least %d", 2*a.PingInterval/time.Second))
+	if a.Grace < a.PingInterval {
+		l.refuse(l.of(&a.Grace), fmt.Sprintf("is less than %s", l.of(&a.PingInterval).key),
+			fmt.Sprintf("write at least %d", a.PingInterval/time.Second))
 	}
 }
 
@@ -134,6 +134,9 @@ func (l *loader) isThisBroker(address string) bool {
 func (l *loader) warnOfMissingFeatures() {
 	if l.cfg.Gateway.Enable {
 		l.warnOf(&l.cfg.Gateway.Enable, "the session resolver for Connection Gateways is "+notSupported+"; gateways will not find any session", "write false")
+	}
+	if t := &l.cfg.Throttling; t.RequestsPerSecond != 1000 {
+		l.warnOf(&t.RequestsPerSecond, "throttling is "+notSupported+"; the rate of API calls is not limited", "limit it in front of the broker")
 	}
 	if l.cfg.Metrics.EnableCloudWatch {
 		l.warnOf(&l.cfg.Metrics.EnableCloudWatch, "publishing to CloudWatch is "+notSupported+"; nothing will be published", "write false")

@@ -90,12 +90,12 @@ type Client struct {
 
 // Agent is the listener that agents and DCV servers call.
 type Agent struct {
-	Port           int           `prop:"agent-to-broker-connector-https-port" default:"8445" range:"1..65535" doc:"Port for agents and for the DCV servers' token check."`
-	BindHost       string        `prop:"agent-to-broker-connector-bind-host" default:"0.0.0.0" doc:"Address that the agent port listens on."`
-	KeyStoreFile   Path          `prop:"agent-to-broker-connector-key-store-file" default:"" doc:"Key and certificate of the agent port; see client-to-broker-connector-key-store-file."`
-	KeyStorePass   Secret        `prop:"agent-to-broker-connector-key-store-pass" default:"" doc:"Password of that key store."`
-	PingInterval   time.Duration `prop:"agent-ping-interval-seconds" default:"5" range:"1..300" doc:"How often the broker pings each agent."`
-	SilenceTimeout time.Duration `prop:"agent-silence-timeout-seconds" default:"15" range:"2..900" doc:"An agent that was silent for so long is treated as gone. At least twice the ping interval."`
+	Port         int           `prop:"agent-to-broker-connector-https-port" default:"8445" range:"1..65535" doc:"Port for agents and for the DCV servers' token check."`
+	BindHost     string        `prop:"agent-to-broker-connector-bind-host" default:"0.0.0.0" doc:"Address that the agent port listens on."`
+	KeyStoreFile Path          `prop:"agent-to-broker-connector-key-store-file" default:"" doc:"Key and certificate of the agent port; see client-to-broker-connector-key-store-file."`
+	KeyStorePass Secret        `prop:"agent-to-broker-connector-key-store-pass" default:"" doc:"Password of that key store."`
+	PingInterval time.Duration `prop:"agent-ping-interval-seconds" default:"5" range:"1..300" doc:"How often the broker pings a silent agent; after three pings without an answer the connection is given up."`
+	Grace        time.Duration `prop:"agent-grace-seconds" default:"30" range:"1..3600" doc:"How long an agent may be away before its server counts as unreachable and the sessions there as UNKNOWN."`
 }
 
 // Gateway is the session resolver of Connection Gateways.
@@ -123,7 +123,7 @@ type Sessions struct {
 	DeletionTimeout   time.Duration `prop:"session-deletion-timeout-seconds" default:"120" range:"5..3600" doc:"How long a host may take to delete a session before it is asked again."`
 	TokenDuration     time.Duration `prop:"connect-session-token-duration-minutes" default:"60" range:"1..525600" doc:"Life of a connection token."`
 	DropServersAfter  time.Duration `prop:"seconds-before-deleting-unreachable-dcv-server" default:"1800" range:"1..31536000" doc:"An unreachable DCV server is forgotten after this many seconds."`
-	DropSessionsAfter time.Duration `prop:"seconds-before-deleting-sessions-unreachable-server" default:"" range:"1..31536000" doc:"Sessions on an unreachable DCV server are deleted after this many seconds. Without a value they are kept until the server is forgotten."`
+	DropSessionsAfter time.Duration `prop:"seconds-before-deleting-sessions-unreachable-server" default:"" range:"1..31536000" doc:"Sessions on an unreachable DCV server are deleted after this many seconds. Without a value they stay UNKNOWN until their agent is back or somebody deletes them by force."`
 }
 
 // Queue bounds the requests that wait for a server.
@@ -148,9 +148,9 @@ type Autorun struct {
 
 // Throttling bounds the request rate of each caller.
 type Throttling struct {
-	RequestsPerSecond int      `prop:"max-api-requests-per-second" default:"1000" range:"1..10000000" doc:"How many API calls one caller may make in a second; more are answered 429."`
-	ForwardHeader     bool     `prop:"enable-throttling-forward-header" default:"false" doc:"Tells callers apart by X-Forwarded-For instead of by their address. Only a header that a trusted proxy set is believed."`
-	TrustedProxies    []string `prop:"throttling-trusted-proxies" default:"" doc:"Addresses or networks (10.0.0.0/16) of the proxies whose X-Forwarded-For is believed, separated by commas."`
+	RequestsPerSecond int      `prop:"max-api-requests-per-second" default:"1000" range:"1..10000000" status:"later" doc:"How many API calls one caller may make in a second; more are answered 429."`
+	ForwardHeader     bool     `prop:"enable-throttling-forward-header" default:"false" status:"later" doc:"Tells callers apart by X-Forwarded-For instead of by their address. Only a header that a trusted proxy set is believed."`
+	TrustedProxies    []string `prop:"throttling-trusted-proxies" default:"" status:"later" doc:"Addresses or networks (10.0.0.0/16) of the proxies whose X-Forwarded-For is believed, separated by commas."`
 }
 
 // Logging says where log lines go.

@@ -43,7 +43,7 @@ func keyCases(existing string) []keyCase {
 		{"agent-to-broker-connector-key-store-file", existing, func(c *Config) any { return c.Agent.Connector().KeyStoreFile }, Path(existing)},
 		{"agent-to-broker-connector-key-store-pass", "pass", func(c *Config) any { return c.Agent.KeyStorePass }, Secret("pass")},
 		{"agent-ping-interval-seconds", "7", func(c *Config) any { return c.Agent.PingInterval }, 7 * time.Second},
-		{"agent-silence-timeout-seconds", "20", func(c *Config) any { return c.Agent.SilenceTimeout }, 20 * time.Second},
+		{"agent-grace-seconds", "20", func(c *Config) any { return c.Agent.Grace }, 20 * time.Second},
 		{"enable-gateway", "true", func(c *Config) any { return c.Gateway.Enable }, true},
 		{"gateway-to-broker-connector-https-port", "8446", func(c *Config) any { return c.Gateway.Port }, 8446},
 		{"gateway-to-broker-connector-bind-host", "10.0.0.1", func(c *Config) any { return c.Gateway.BindHost }, "10.0.0.1"},

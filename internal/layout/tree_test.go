@@ -129,7 +129,7 @@ func rule(pkg string) ([]string, bool) {
 func TestTree_LibrariesStayWhereTheyBelong(t *testing.T) {
 	t.Parallel()
 	for _, s := range sources(t) {
-		if s.isTest() || s.pkg == "internal/pins" {
+		if s.isTest() {
 			continue
 		}
 		for _, imported := range s.imports() {
