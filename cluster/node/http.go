@@ -83,17 +83,21 @@ func (n *Node) listen(context.Context) (err error) {
 		return err
 	}
 	// Last, so that it is the first to stop: requests under way still reach agents.
-	n.client, err = n.port("client", client, n.serveClient, 16<<10)
+	n.client, err = n.port("client", client, n.serveClient, limits{header: 16 << 10, body: 4 << 20})
 	return err
 }
 
-func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHandler, headerBytes int) (*listen.Server, error) {
+// limits bounds what a request to a port may be, in bytes. The header buffer of the
+// agent port lives as long as a socket, and there are many.
+type limits struct{ header, body int }
+
+func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHandler, most limits) (*listen.Server, error) {
 	tlsConfig, err := n.connectorTLS(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s port: %w", name, err)
 	}
 	s, err := listen.New(listen.Config{Name: name, Addr: net.JoinHostPort(c.BindHost, strconv.Itoa(c.Port)), TLS: tlsConfig,
-		Handler: handler, Logger: n.log, HeaderBytes: headerBytes})
+		Handler: handler, Logger: n.log, HeaderBytes: most.header, MaxBodyBytes: most.body})
 	if err != nil {
 		return nil, fmt.Errorf("%s port: %w", name, err)
 	}
@@ -208,7 +212,7 @@ func (n *Node) openAgentPort(c config.Connector) (err error) {
 			return
 		}
 		r.Handler(rc)
-	}, 4<<10)
+	}, limits{header: 4 << 10, body: 64 << 10})
 	if err != nil {
 		return err
 	}
@@ -224,7 +228,7 @@ func (n *Node) openAdminPort() error {
 		return err
 	}
 	handler := admin.Handler(admin.Config{Credential: credential, OAuth: n.auth, BrokerVersion: version.String(), Logger: n.log})
-	n.admin, err = n.port("admin", config.Connector{Port: n.opt.Config.Admin.Port, BindHost: "127.0.0.1"}, handler, 8<<10)
+	n.admin, err = n.port("admin", config.Connector{Port: n.opt.Config.Admin.Port, BindHost: "127.0.0.1"}, handler, limits{header: 8 << 10, body: 64 << 10})
 	if err != nil {
 		return err
 	}
