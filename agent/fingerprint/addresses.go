@@ -50,14 +50,15 @@ func interfaces() []nic {
 
 // choose prefers the named interface, then the first that is not loopback, and
 // IPv4 over IPv6. Names are compared exactly except on Windows (contract section 7).
+// The loopback interface counts if it is named, for stand-in hosts on one machine.
 func choose(nics []nic, preferred string, foldCase bool) (ip string, all []string) {
 	var first, wanted netip.Addr
 	for _, n := range nics {
-		if n.loopback {
+		is := n.name == preferred || foldCase && strings.EqualFold(n.name, preferred)
+		if n.loopback && !is {
 			continue
 		}
-		is := n.name == preferred || foldCase && strings.EqualFold(n.name, preferred)
-		for _, a := range usable(n.addresses) {
+		for _, a := range usable(n) {
 			if len(all) < mostAddresses {
 				all = append(all, a.String())
 			}
@@ -84,6 +85,8 @@ func better(has, other netip.Addr) netip.Addr {
 	return has
 }
 
-func usable(list []netip.Addr) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(list), func(a netip.Addr) bool { return !a.IsGlobalUnicast() })
+func usable(n nic) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(n.addresses), func(a netip.Addr) bool {
+		return !a.IsGlobalUnicast() && !(n.loopback && a.IsLoopback())
+	})
 }

@@ -107,7 +107,6 @@ func TestChoose_Interface(t *testing.T) {
 		{"eth1", false, "192.168.0.1"},
 		{"ETH1", false, "10.0.0.1"},
 		{"ETH1", true, "192.168.0.1"},
-		{"lo", false, "10.0.0.1"},
 		{"empty", false, "10.0.0.1"},
 		{"gone", false, "10.0.0.1"},
 	} {
@@ -115,7 +114,10 @@ func TestChoose_Interface(t *testing.T) {
 		require.Equal(t, c.want, ip, c.preferred)
 		require.Equal(t, []string{"2001:db8::1", "10.0.0.1", "10.0.0.2", "192.168.0.1"}, all)
 	}
-	ip, all := choose(nics[:1], "", false)
+	ip, all := choose(nics, "lo", false)
+	require.Equal(t, "127.0.0.1", ip, "the loopback interface counts if it is named")
+	require.Equal(t, []string{"127.0.0.1", "::1", "2001:db8::1", "10.0.0.1", "10.0.0.2", "192.168.0.1"}, all)
+	ip, all = choose(nics[:1], "", false)
 	require.Equal(t, "127.0.0.1", ip)
 	require.Empty(t, all)
 }
