@@ -23,7 +23,7 @@ RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 RACE_PACKAGES = $$($(GO) list ./... | grep -v -e '/cluster/')
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate check test test-short race fuzz bench demo docs clean
+.PHONY: help build generate check test test-short race fuzz bench microbench demo docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,7 +65,11 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
-bench: ## Run the benchmarks
+bench: ## Measure the broker against its budgets, about three minutes (BENCHFLAGS)
+	$(GO) build -o $(BIN)/bench ./bench
+	$(BIN)/bench $(BENCHFLAGS)
+
+microbench: ## Run the benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchmem $(BENCH)
 
 demo: build ## Run a broker with simulated hosts and take a session through its life

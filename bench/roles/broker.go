@@ -1,0 +1,77 @@
+package roles
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"opensessionmanager/actors"
+	"opensessionmanager/bench/child"
+	"opensessionmanager/cluster/node"
+	"opensessionmanager/internal/config"
+	"opensessionmanager/internal/logging"
+)
+
+// BrokerConfig says how the broker under test differs from one with its defaults.
+type BrokerConfig struct {
+	Folder string // working path
+	Store  string // "memory" or "embedded"
+	// Patient keeps servers reachable whose agents never come: they were seeded.
+	Patient bool
+}
+
+// BrokerAddresses is where it is.
+type BrokerAddresses struct {
+	Client, Agent, CAFile string
+}
+
+// keepDeleted lets scenarios that delete begin each round with few sessions.
+const keepDeleted = time.Second
+
+// broker is the product in a process of its own, with its own log.
+type broker struct {
+	log  io.Writer
+	logs *logging.Log
+	node *node.Node
+}
+
+func (b *broker) commands() child.Commands {
+	return child.Commands{cmdStart: child.Command(b.start)}
+}
+
+func (b *broker) start(c BrokerConfig) (any, error) {
+	cfg := config.Default()
+	cfg.Storage.WorkingPath, cfg.Storage.StateStore = config.Path(c.Folder), c.Store
+	cfg.Client.Port, cfg.Client.BindHost = 0, "127.0.0.1"
+	cfg.Agent.Port, cfg.Agent.BindHost = 0, "127.0.0.1"
+	cfg.Admin.Port = 0
+	cfg.Authorization.EnableAgent = false // thousands of agents come without registering
+	cfg.Sessions.KeepDeleted = keepDeleted
+	level, _ := logging.ParseLevel(cfg.Logging.Level)
+	var err error
+	if b.logs, err = logging.Open(logging.Options{Output: b.log, Level: level}); err != nil {
+		return nil, err
+	}
+	opt := node.Options{Config: cfg, Logger: b.logs.Logger()}
+	if c.Patient {
+		opt.Tune = func(a *actors.Config) { a.Grace = time.Hour }
+	}
+	if b.node, err = node.Start(context.Background(), opt); err != nil {
+		return nil, err
+	}
+	return BrokerAddresses{Client: b.node.ClientAddr(), Agent: b.node.AgentAddr(), CAFile: b.node.CAFile()}, nil
+}
+
+func (b *broker) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	var err error
+	if b.node != nil {
+		err = b.node.Stop(ctx)
+	}
+	if b.logs != nil {
+		err = errors.Join(err, b.logs.Close(ctx))
+	}
+	return err
+}
