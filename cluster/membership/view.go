@@ -1,4 +1,4 @@
-package fleet
+package membership
 
 import "slices"
 
@@ -49,4 +49,14 @@ func score(parts ...string) uint64 {
 	h ^= h >> 33
 	h *= 0xc4ceb9fe1a85ec53
 	return h ^ h>>33
+}
+
+// Member returns the member of an incarnation.
+func (v *View) Member(id string) (Member, bool) {
+	for _, m := range v.Members {
+		if m.ID == id {
+			return m, true
+		}
+	}
+	return Member{}, false
 }
