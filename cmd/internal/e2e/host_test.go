@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"opensessionmanager/agent"
 	"opensessionmanager/internal/devhost"
 	"opensessionmanager/internal/devhost/control"
 )
@@ -149,6 +150,27 @@ func (h *host) sessions() (map[string]control.Session, error) {
 		all[s.ID] = s
 	}
 	return all, nil
+}
+
+// present is what the host really has: owners by session id.
+func (h *host) present() (map[string]string, error) {
+	all, err := h.sessions()
+	owners := map[string]string{}
+	for id, s := range all {
+		owners[id] = s.Owner
+	}
+	return owners, err
+}
+
+func (h *host) allowed() agent.Limits {
+	l := agent.Limits{MaxVirtual: -1, MaxPerUser: 1, MaxConsole: 1}
+	if h.options.maxVirtual != 0 {
+		l.MaxVirtual = int32(h.options.maxVirtual)
+	}
+	if h.options.perUser != 0 {
+		l.MaxPerUser = int32(h.options.perUser)
+	}
+	return l
 }
 
 // fault makes something go wrong on the host.

@@ -42,8 +42,13 @@ type (
 		FailureReason string
 		FailureCode   string
 	}
+	// success is a session, or of deletions and permissions its id alone.
+	success struct {
+		session
+		SessionID string `json:"SessionId"`
+	}
 	results struct {
-		SuccessfulList   []session
+		SuccessfulList   []success
 		UnsuccessfulList []failure
 	}
 	serverResults struct {
