@@ -28,6 +28,7 @@ const (
 	CodeStoreUnavailable  = "STORE_UNAVAILABLE"       // nothing can be made durable now
 	CodeBusy              = "BUSY"                    // too much at once; try again
 	CodeNotReady          = "NOT_READY"               // the broker cannot answer truthfully yet
+	CodeUnknownMessage    = "UNKNOWN_MESSAGE"         // a broker of another version sent something this one does not know
 	CodeInternal          = "INTERNAL_ERROR"          // a mistake of ours; the log says more
 	CodeTimeout           = "TIMEOUT"                 // the broker did not finish in time; the outcome was undone if it could be
 )

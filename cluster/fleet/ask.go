@@ -2,20 +2,24 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
+
+	"opensessionmanager/cluster/membership"
 )
 
-const (
-	activateTime = 300 * time.Millisecond
-	firstBackoff = 5 * time.Millisecond
-	lastBackoff  = 100 * time.Millisecond
-)
+// resend is how long an answer from another broker may take before the question is
+// sent again: its connection may have broken. What is asked is idempotent.
+const resend = time.Second
+
+// deadPause is how long a grain that just ended is given to be forgotten.
+const deadPause = 5 * time.Millisecond
+
+// sendAgain is a question's note to itself.
+type sendAgain struct{}
 
 // Call is one question to one grain.
 type Call struct {
@@ -24,79 +28,122 @@ type Call struct {
 	Msg  proto.Message
 }
 
-// Ask sends each call to its grain and waits for all answers, index-aligned. An
-// answer is what the grain responded, or an error: ErrTimeout when it did not within
-// the time of ctx, which must have a deadline. A call is sent once; only one that
-// certainly reached nobody is repeated.
-func (f *Fleet) Ask(ctx context.Context, calls []Call) []any {
-	answers := make([]any, len(calls))
-	futures := make([]*actor.Future, len(calls))
-	for i, c := range calls {
-		futures[i] = f.send(ctx, c)
-	}
-	for i, future := range futures {
-		answers[i] = f.await(ctx, future, calls[i])
-	}
-	return answers
+// asking is one Ask under way: an actor.Process of its own, so that n questions cost
+// one registration and one timer. PID.RequestId says which question is answered.
+type asking struct {
+	answers chan answer
 }
 
-func (f *Fleet) send(ctx context.Context, c Call) *actor.Future {
-	future := actor.NewFuture(f.system, remaining(ctx))
-	f.Tell(c.Kind, c.ID, c.Msg, future.PID())
-	return future
+type answer struct {
+	to  uint32 // index of the call plus one
+	msg any
 }
 
-func (f *Fleet) await(ctx context.Context, future *actor.Future, c Call) any {
-	backoff := firstBackoff
-	for {
-		answer, err := future.Result()
-		switch {
-		case err == nil:
-			return answer
-		case !errors.Is(err, actor.ErrDeadLetter): // a timeout: it may have been handled
-			return ErrTimeout
-		}
-		// The grain ended between our look and our message: nobody has it.
-		if !pause(ctx, backoff) {
-			return ErrTimeout
-		}
-		backoff = min(2*backoff, lastBackoff)
-		future = f.send(ctx, c)
-	}
-}
-
-func remaining(ctx context.Context) time.Duration {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return 0
-	}
-	return max(time.Until(deadline), 0)
-}
-
-// pause waits with jitter; false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d/2 + rand.N(d))
-	defer timer.Stop()
+// SendUserMessage implements actor.Process. Answers beyond the second to one question
+// find no room and are dropped.
+func (a *asking) SendUserMessage(pid *actor.PID, message any) {
+	_, msg, _ := actor.UnwrapEnvelope(message)
 	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
+	case a.answers <- answer{pid.GetRequestId(), msg}:
+	default:
 	}
 }
 
-// quiet lowers the library's log lines by one level: what it calls Info is of no use
-// to an operator, and its warnings are ours to judge.
-type quiet struct{ slog.Handler }
+// SendSystemMessage implements actor.Process.
+func (a *asking) SendSystemMessage(*actor.PID, any) {}
 
-func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
-	return q.Handler.Enabled(ctx, level-4)
+// Stop implements actor.Process.
+func (a *asking) Stop(*actor.PID) {}
+
+// Ask sends each call to its grain and waits for all answers, index-aligned. An
+// answer is what the grain responded, or ErrTimeout when it did not within the time
+// of ctx. A question is sent again when its grain's owner changes, when its message
+// certainly reached nobody, and when another broker does not answer for a second.
+func (f *Fleet) Ask(ctx context.Context, calls []Call) []any {
+	a := &asking{answers: make(chan answer, 2*len(calls)+2)}
+	self, _ := f.system.ProcessRegistry.Add(a, "ask"+f.system.ProcessRegistry.NextId())
+	defer f.system.ProcessRegistry.Remove(self)
+	r := round{f: f, asking: a, calls: calls, self: self, out: make([]any, len(calls)), owners: make([]string, len(calls)), open: len(calls)}
+	for i := range calls {
+		r.send(i)
+	}
+	r.wait(ctx, a.answers)
+	for i := range r.out {
+		if r.out[i] == nil {
+			r.out[i] = ErrTimeout
+		}
+	}
+	return r.out
 }
 
-func (q quiet) Handle(ctx context.Context, r slog.Record) error {
-	r.Level -= 4
-	return q.Handler.Handle(ctx, r)
+// round is the state of one Ask.
+type round struct {
+	f      *Fleet
+	asking *asking
+	calls  []Call
+	self   *actor.PID
+	out    []any
+	owners []string // where each question was sent
+	open   int
 }
 
-func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(attrs)} }
-func (q quiet) WithGroup(name string) slog.Handler       { return quiet{q.Handler.WithGroup(name)} }
+func (r *round) send(i int) {
+	sender := actor.NewPID(r.self.GetAddress(), r.self.GetId())
+	sender.RequestId = uint32(i + 1)
+	owner, _ := r.f.source.Current().Owner(r.calls[i].Kind, r.calls[i].ID)
+	r.owners[i] = owner.ID
+	r.f.Tell(r.calls[i].Kind, r.calls[i].ID, r.calls[i].Msg, sender)
+}
+
+func (r *round) wait(ctx context.Context, answers <-chan answer) {
+	changed := r.f.viewChanged()
+	again := time.NewTimer(resend)
+	defer again.Stop()
+	for r.open > 0 {
+		select {
+		case a := <-answers:
+			r.take(a)
+		case <-changed:
+			changed = r.f.viewChanged()
+			r.sendAgain(func(i int, v *membership.View) bool {
+				owner, _ := v.Owner(r.calls[i].Kind, r.calls[i].ID)
+				return owner.ID != r.owners[i]
+			})
+		case <-again.C:
+			again.Reset(resend)
+			r.sendAgain(func(i int, _ *membership.View) bool { return r.owners[i] != r.f.self.ID })
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *round) take(a answer) {
+	i := int(a.to) - 1
+	if i < 0 || i >= len(r.out) || r.out[i] != nil {
+		return // a second answer to a question that was sent twice
+	}
+	switch a.msg.(type) {
+	case *actor.DeadLetterResponse: // the grain ended between our look and our message
+		time.AfterFunc(deadPause, func() { r.asking.SendUserMessage(&actor.PID{RequestId: a.to}, &sendAgain{}) })
+		return
+	case *sendAgain:
+		r.send(i)
+		return
+	}
+	r.out[i] = a.msg
+	r.open--
+}
+
+func (r *round) sendAgain(which func(i int, v *membership.View) bool) {
+	view, n := r.f.source.Current(), 0
+	for i := range r.calls {
+		if r.out[i] == nil && which(i, view) {
+			r.send(i)
+			n++
+		}
+	}
+	if n > 0 {
+		r.f.cfg.Logger.Debug("questions sent again", slog.Int("count", n), slog.Uint64("epoch", view.Epoch))
+	}
+}

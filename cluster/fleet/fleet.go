@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -19,6 +20,9 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
+
+	"opensessionmanager/cluster/membership"
+	"opensessionmanager/messages"
 )
 
 // Errors of Ask.
@@ -39,17 +43,30 @@ type Config struct {
 	// Host and Port are where other brokers reach this one; port 0 takes a free one.
 	Host string
 	Port int
+	// Source says who is in the fleet. It is joined by Start and left by Stop.
+	Source membership.Source
+	// Moved is called after each change of the view, with the grains that are not ours
+	// any more already ended: what came to this broker is to be woken.
+	Moved func(before, now *membership.View)
 	// Idle is how long a session grain is kept in memory without a message.
 	Idle time.Duration
 }
 
 // Fleet is this broker's part in the fleet.
 type Fleet struct {
-	cfg       Config
-	system    *actor.ActorSystem
-	cluster   *cluster.Cluster
-	lookup    *lookup
-	provider  *provider
+	cfg      Config
+	source   membership.Source
+	self     membership.Member
+	system   *actor.ActorSystem
+	cluster  *cluster.Cluster
+	lookup   *lookup
+	provider *provider
+	courier  *actor.PID
+	unwatch  func()
+
+	changes   sync.Mutex    // around changed and last
+	changed   chan struct{} // closed at the next change of the view
+	last      *membership.View
 	started   chan struct{} // closed when StartMember has returned
 	sweepDone chan struct{}
 	stopSweep context.CancelFunc
@@ -62,20 +79,41 @@ func NewSystem(logger *slog.Logger) *actor.ActorSystem {
 		actor.WithDeadLetterRequestLogging(false))
 }
 
-// Start joins the fleet: when it returns, grains can be reached. Nothing may be
-// spawned on the system before, for its address is known only now.
+// Start opens the way to other brokers. Nothing may be spawned on the system before,
+// for its address is known only now. Join makes the broker a member.
 func Start(system *actor.ActorSystem, kinds []*cluster.Kind, cfg Config) (*Fleet, error) {
+	if cfg.Source == nil {
+		cfg.Source = membership.NewAlone()
+	}
 	if cfg.ServerTLS == nil || cfg.ClientTLS == nil {
 		return nil, errors.New("fleet: TLS between brokers is not optional")
 	}
-	f := &Fleet{cfg: cfg, system: system, provider: newProvider(), started: make(chan struct{}), sweepDone: make(chan struct{})}
-	f.lookup = newLookup(f.provider.views)
+	f := &Fleet{cfg: cfg, source: cfg.Source, system: system, provider: &provider{ready: make(chan struct{})},
+		started: make(chan struct{}), sweepDone: make(chan struct{}), changed: make(chan struct{})}
+	f.lookup = newLookup(f)
 	config := cluster.Configure(cfg.Name, f.provider, f.lookup, f.remoteConfig(),
 		cluster.WithKinds(kinds...), cluster.WithRequestTimeout(time.Second))
 	config.GossipInterval = 24 * time.Hour // engine.md: lossy, not used
 	f.cluster = cluster.New(system, config)
+	// Before the library's own: what is sent to other brokers leaves in envelopes.
+	system.ProcessRegistry.RegisterAddressResolver(f.resolve)
+	if err := f.startMember(); err != nil {
+		return nil, err
+	}
+	f.courier, _ = system.Root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return courier{f} },
+		actor.WithReceiverMiddleware(outlive(cfg.Logger))), courierName)
+	f.self = membership.Member{ID: system.ID, Address: system.Address()}
+	sweep, stop := context.WithCancel(context.Background())
+	f.stopSweep = stop
+	go f.sweepLoop(sweep)
+	return f, nil
+}
+
+// startMember runs the library's start, which sleeps a second after everything is up,
+// beside us.
+func (f *Fleet) startMember() error {
 	failed := make(chan error, 1)
-	go func() { // it sleeps a second after everything is up
+	go func() {
 		defer close(f.started)
 		defer func() {
 			if cause := recover(); cause != nil { // the port is taken, for instance
@@ -86,19 +124,71 @@ func Start(system *actor.ActorSystem, kinds []*cluster.Kind, cfg Config) (*Fleet
 	}()
 	select {
 	case <-f.provider.ready:
+		return nil
 	case err := <-failed:
-		return nil, err
+		return err
 	}
-	sweep, stop := context.WithCancel(context.Background())
-	f.stopSweep = stop
-	go f.sweepLoop(sweep)
-	return f, nil
 }
+
+// Join makes this broker a member; when it returns, grains can be reached here.
+func (f *Fleet) Join(ctx context.Context) error {
+	lost := f.system.EventStream.Subscribe(func(event any) {
+		if e, ok := event.(*remote.EndpointTerminatedEvent); ok {
+			for _, m := range f.source.Current().Members {
+				if m.Address == e.Address && m.ID != f.self.ID {
+					f.source.Suspect(m.ID)
+				}
+			}
+		}
+	})
+	if err := f.source.Join(ctx, f.self, f.probe); err != nil {
+		f.system.EventStream.Unsubscribe(lost)
+		return err
+	}
+	stop := f.source.Watch(f.onView)
+	f.unwatch = func() { stop(); f.system.EventStream.Unsubscribe(lost) }
+	return nil
+}
+
+// onView ends what is not ours any more and says that the view changed.
+func (f *Fleet) onView(now *membership.View) {
+	f.changes.Lock()
+	before := f.last
+	f.last = now
+	closing := f.changed
+	f.changed = make(chan struct{})
+	f.changes.Unlock()
+	if before == nil {
+		before = &membership.View{}
+	}
+	if before.Epoch == now.Epoch && len(before.Members) > 0 {
+		return
+	}
+	f.cfg.Logger.Info("the fleet changed", "epoch", now.Epoch, "brokers", len(now.Members))
+	f.lookup.endForeign(now)
+	close(closing)
+	if f.cfg.Moved != nil {
+		f.cfg.Moved(before, now)
+	}
+}
+
+// viewChanged is closed at the next change of the view.
+func (f *Fleet) viewChanged() <-chan struct{} {
+	f.changes.Lock()
+	defer f.changes.Unlock()
+	return f.changed
+}
+
+// Self is this broker as the others see it.
+func (f *Fleet) Self() membership.Member { return f.self }
+
+// View is who is in the fleet now.
+func (f *Fleet) View() *membership.View { return f.source.Current() }
 
 // remoteConfig sets the limits the library leaves open (engine.md chapter 9).
 func (f *Fleet) remoteConfig() *remote.Config {
 	const largest = 64 << 20
-	return remote.Configure(f.cfg.Host, f.cfg.Port,
+	cfg := remote.Configure(f.cfg.Host, f.cfg.Port,
 		remote.WithEndpointWriterQueueSize(1024), remote.WithEndpointWriterBatchSize(256),
 		remote.WithServerOptions(
 			grpc.Creds(credentials.NewTLS(f.cfg.ServerTLS)),
@@ -109,6 +199,8 @@ func (f *Fleet) remoteConfig() *remote.Config {
 		remote.WithDialOptions(grpc.WithTransportCredentials(credentials.NewTLS(f.cfg.ClientTLS)),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true})),
 		remote.WithCallOptions(grpc.MaxCallSendMsgSize(largest)))
+	cfg.MaxRetryCount = 1
+	return cfg
 }
 
 // recovering keeps a message that the library cannot decode from ending the process:
@@ -129,9 +221,15 @@ func recovering(logger *slog.Logger) grpc.StreamServerInterceptor {
 func (f *Fleet) Address() string { return f.system.Address() }
 
 // Stop ends all grains of this broker and the system itself.
-func (f *Fleet) Stop() {
+func (f *Fleet) Stop(ctx context.Context) {
 	f.stopSweep()
 	<-f.sweepDone
+	if f.unwatch != nil {
+		if err := f.source.Leave(ctx); err != nil {
+			f.cfg.Logger.Warn("the fleet could not be told that this broker leaves; the others will find out", "error", err)
+		}
+		f.unwatch()
+	}
 	<-f.started
 	f.lookup.Shutdown()
 	f.cluster.Gossip.Shutdown()
@@ -141,11 +239,25 @@ func (f *Fleet) Stop() {
 
 // Tell implements actors.Peers.
 func (f *Fleet) Tell(kind, id string, msg proto.Message, sender *actor.PID) {
-	if pid, ok := f.lookup.active(kind, id); ok {
-		f.system.Root.RequestWithCustomSender(pid, msg, sender)
+	if owner, ok := f.source.Current().Owner(kind, id); ok && owner.ID != f.self.ID {
+		f.post(owner.Address, &messages.Envelope{Kind: kind, Id: id, Sender: sender}, msg, 0)
 		return
 	}
-	f.system.Root.Send(f.lookup.activator, &deliver{kind: kind, id: id, msg: msg, sender: sender})
+	f.lookup.tell(f.system.Root, kind, id, msg, sender)
+}
+
+// outlive keeps the courier alive whatever it is sent.
+func outlive(logger *slog.Logger) actor.ReceiverMiddleware {
+	return func(next actor.ReceiverFunc) actor.ReceiverFunc {
+		return func(ctx actor.ReceiverContext, envelope *actor.MessageEnvelope) {
+			defer func() {
+				if cause := recover(); cause != nil {
+					logger.Error("the courier failed on a message", "cause", fmt.Sprint(cause))
+				}
+			}()
+			next(ctx, envelope)
+		}
+	}
 }
 
 // Retire implements actors.Peers.

@@ -10,13 +10,14 @@ import (
 	"github.com/asynkron/protoactor-go/cluster"
 	"google.golang.org/protobuf/proto"
 
+	"opensessionmanager/cluster/membership"
 	"opensessionmanager/messages"
 )
 
 // lookup is our cluster.IdentityLookup: it knows which grains live here, and its
 // activator is the only one who makes them.
 type lookup struct {
-	views     *views
+	f         *Fleet
 	system    *actor.ActorSystem
 	cluster   *cluster.Cluster
 	activator *actor.PID
@@ -31,7 +32,7 @@ type activation struct {
 	used atomic.Int64 // unix seconds of the latest message
 }
 
-func newLookup(v *views) *lookup { return &lookup{views: v} }
+func newLookup(f *Fleet) *lookup { return &lookup{f: f} }
 
 // Setup implements cluster.IdentityLookup.
 func (l *lookup) Setup(c *cluster.Cluster, _ []string, _ bool) {
@@ -53,7 +54,7 @@ func (l *lookup) Get(ci *cluster.ClusterIdentity) *actor.PID {
 	if pid, ok := l.active(ci.GetKind(), ci.GetIdentity()); ok {
 		return pid
 	}
-	answer, err := l.system.Root.RequestFuture(l.activator, &activate{ci.GetKind(), ci.GetIdentity()}, activateTime).Result()
+	answer, err := l.system.Root.RequestFuture(l.activator, &activate{ci.GetKind(), ci.GetIdentity()}, time.Second).Result()
 	if err != nil {
 		return nil
 	}
@@ -76,6 +77,28 @@ func (l *lookup) Shutdown() {
 	for _, f := range ending {
 		_ = f.Wait() // a grain that does not end in time ends with the process
 	}
+}
+
+// tell reaches a grain of this broker, making it if need be.
+func (l *lookup) tell(ctx actor.SenderContext, kind, id string, msg proto.Message, sender *actor.PID) {
+	if pid, ok := l.active(kind, id); ok {
+		ctx.RequestWithCustomSender(pid, msg, sender)
+		return
+	}
+	ctx.Send(l.activator, &deliver{kind: kind, id: id, msg: msg, sender: sender})
+}
+
+// endForeign ends the grains that a view gives to other brokers. What they were about
+// to write is fenced by its version; what they owed the next activation takes up.
+func (l *lookup) endForeign(v *membership.View) {
+	l.grains.Range(func(k, a any) bool {
+		name := k.(key)
+		if owner, ok := v.Owner(name.kind, name.id); ok && owner.ID != l.f.self.ID {
+			l.grains.CompareAndDelete(k, a)
+			l.system.Root.Poison(a.(*activation).pid)
+		}
+		return true
+	})
 }
 
 func (l *lookup) active(kind, id string) (*actor.PID, bool) {
@@ -129,14 +152,23 @@ func (a *activator) Receive(ctx actor.Context) {
 			ctx.Respond(pid)
 			return
 		}
-		ctx.Respond(&notOwner{a.lookup.views.Current().Epoch})
+		ctx.Respond(&notOwner{a.lookup.f.source.Current().Epoch})
 	case *deliver:
 		if pid := a.ensure(m.kind, m.id); pid != nil {
 			ctx.RequestWithCustomSender(pid, m.msg, m.sender)
+		} else {
+			a.passOn(m)
 		}
 	case *retire:
 		a.onRetire(ctx, m)
 	case actor.SystemMessage, actor.AutoReceiveMessage:
+	}
+}
+
+// passOn: the view changed while the message was on its way to us.
+func (a *activator) passOn(m *deliver) {
+	if owner, ok := a.lookup.f.source.Current().Owner(m.kind, m.id); ok && owner.ID != a.lookup.f.self.ID {
+		a.lookup.f.Tell(m.kind, m.id, m.msg, m.sender)
 	}
 }
 
@@ -145,7 +177,7 @@ func (a *activator) ensure(kind, id string) *actor.PID {
 	if pid, ok := l.active(kind, id); ok {
 		return pid
 	}
-	if owner, ok := l.views.Current().Owner(kind, id); !ok || owner.ID != l.system.ID {
+	if owner, ok := l.f.source.Current().Owner(kind, id); !ok || owner.ID != l.f.self.ID {
 		return nil
 	}
 	k, ok := l.cluster.TryGetClusterKind(kind)

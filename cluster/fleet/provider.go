@@ -1,38 +1,14 @@
 package fleet
 
-import (
-	"sync/atomic"
+import "github.com/asynkron/protoactor-go/cluster"
 
-	"github.com/asynkron/protoactor-go/cluster"
-)
-
-// provider is our cluster.ClusterProvider for a fleet of one: its view is itself.
-type provider struct {
-	views *views
-	ready chan struct{}
-}
-
-// views holds the present view; it is replaced, never changed.
-type views struct{ current atomic.Pointer[View] }
-
-// Current is the view placement goes by now.
-func (v *views) Current() *View { return v.current.Load() }
-
-func newProvider() *provider {
-	p := &provider{views: &views{}, ready: make(chan struct{})}
-	p.views.current.Store(&View{})
-	return p
-}
+// provider is our cluster.ClusterProvider. It only says that the library is up: who is
+// in the fleet is the business of package membership, and the library's own member
+// list, which blocks for ever whoever left once, never hears of anybody.
+type provider struct{ ready chan struct{} }
 
 // StartMember implements cluster.ClusterProvider.
-func (p *provider) StartMember(c *cluster.Cluster) error {
-	system := c.ActorSystem
-	p.views.current.Store(&View{Epoch: 1, Members: []Member{{ID: system.ID, Address: system.Address()}}})
-	host, port, err := system.GetHostPort()
-	if err != nil {
-		return err
-	}
-	c.MemberList.UpdateClusterTopology(cluster.Members{{Host: host, Port: int32(port), Id: system.ID, Kinds: c.GetClusterKinds()}})
+func (p *provider) StartMember(*cluster.Cluster) error {
 	close(p.ready)
 	return nil
 }

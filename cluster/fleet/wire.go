@@ -1,0 +1,186 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"opensessionmanager/cluster/membership"
+	"opensessionmanager/messages"
+)
+
+const (
+	// courierName is the one actor of each broker that envelopes are sent to.
+	courierName = "courier"
+	// packagePrefix is where the only messages come from that a broker decodes.
+	packagePrefix = "opensessionmanager.messages."
+	// maxHops bounds how often a message is handed on while views differ.
+	maxHops = 60
+	// hopPause is how long a message waits for a view that its sender had already.
+	hopPause = 20 * time.Millisecond
+)
+
+// remoteActor is an actor of another broker, as protoactor sees it here. Whatever is
+// sent to it leaves in an envelope.
+type remoteActor struct{ f *Fleet }
+
+// resolve gives envelopes to every remote PID but the courier's, which the library
+// reaches itself.
+func (f *Fleet) resolve(pid *actor.PID) (actor.Process, bool) {
+	if pid.GetId() == courierName {
+		return nil, false
+	}
+	return remoteActor{f}, true
+}
+
+// SendUserMessage implements actor.Process.
+func (r remoteActor) SendUserMessage(pid *actor.PID, message any) {
+	_, msg, sender := actor.UnwrapEnvelope(message)
+	m, ok := msg.(proto.Message)
+	if !ok {
+		r.f.cfg.Logger.Error("a message that cannot leave this broker was sent to another", slog.String("message", fmt.Sprintf("%T", msg)))
+		return
+	}
+	r.f.post(pid.GetAddress(), &messages.Envelope{Actor: pid.GetId(), Sender: sender}, m, pid.GetRequestId())
+}
+
+// SendSystemMessage implements actor.Process: brokers do not watch or stop each
+// other's actors.
+func (r remoteActor) SendSystemMessage(*actor.PID, any) {}
+
+// Stop implements actor.Process.
+func (r remoteActor) Stop(*actor.PID) {}
+
+// post puts a message into an envelope and sends it.
+func (f *Fleet) post(address string, env *messages.Envelope, msg proto.Message, request uint32) {
+	body, err := proto.Marshal(msg)
+	if err != nil {
+		f.cfg.Logger.Error("a message could not be encoded", slog.Any("error", err))
+		return
+	}
+	env.Type, env.Body, env.Request = string(msg.ProtoReflect().Descriptor().FullName()), body, request
+	env.Epoch = f.source.Current().Epoch
+	f.system.Root.Send(actor.NewPID(address, courierName), env)
+}
+
+// courier opens what other brokers send. Its mailbox is the way in of a broker.
+type courier struct{ f *Fleet }
+
+// redelivery is an envelope that waited for a newer view.
+type redelivery struct{ env *messages.Envelope }
+
+func (c courier) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *messages.Envelope:
+		c.deliver(ctx, m)
+	case *redelivery:
+		c.deliver(ctx, m.env)
+	case actor.SystemMessage, actor.AutoReceiveMessage:
+	default:
+		c.f.cfg.Logger.Error("another broker sent something that is not an envelope", slog.String("message", fmt.Sprintf("%T", m)))
+	}
+}
+
+func (c courier) deliver(ctx actor.Context, env *messages.Envelope) {
+	if env.GetActor() == "" && !c.mine(ctx, env) {
+		return
+	}
+	msg, err := open(env)
+	if err != nil {
+		c.f.cfg.Logger.Warn("another broker sent a message that this one does not know; is it newer?", slog.Any("error", err))
+		c.refuse(ctx, env, messages.CodeUnknownMessage, "the broker that owns the object does not know this message; the fleet runs different versions")
+		return
+	}
+	switch {
+	case env.GetActor() == "":
+		c.f.lookup.tell(ctx, env.GetKind(), env.GetId(), msg, env.GetSender())
+	case env.GetActor() == courierName:
+		c.pong(ctx, env, msg)
+	case reserved(env.GetActor()):
+		c.refuse(ctx, env, messages.CodeInvalid, "this actor takes no messages from other brokers")
+	default:
+		target := actor.NewPID(c.f.system.Address(), env.GetActor())
+		target.RequestId = env.GetRequest()
+		ctx.RequestWithCustomSender(target, msg, env.GetSender())
+	}
+}
+
+// pong answers a probe: this process lives, and which view it has.
+func (c courier) pong(ctx actor.Context, env *messages.Envelope, msg proto.Message) {
+	if _, ok := msg.(*messages.Ping); ok && env.GetSender() != nil {
+		ctx.Send(env.GetSender(), &messages.Pong{MemberId: c.f.self.ID, Epoch: c.f.source.Current().Epoch})
+	}
+}
+
+// probe asks another broker whether the process that joined still lives.
+func (f *Fleet) probe(ctx context.Context, m membership.Member) error {
+	a := &asking{answers: make(chan answer, 1)}
+	self, _ := f.system.ProcessRegistry.Add(a, "probe"+f.system.ProcessRegistry.NextId())
+	defer f.system.ProcessRegistry.Remove(self)
+	f.post(m.Address, &messages.Envelope{Actor: courierName, Sender: self}, &messages.Ping{}, 0)
+	select {
+	case got := <-a.answers:
+		if pong, ok := got.msg.(*messages.Pong); !ok || pong.GetMemberId() != m.ID {
+			return fmt.Errorf("fleet: %s is another process now", m.Address)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("fleet: %s does not answer: %w", m.Address, ctx.Err())
+	}
+}
+
+// reserved names are the library's own actors, which envelopes must not reach.
+func reserved(name string) bool {
+	return name == "eventstream" || name == "activator" || strings.HasPrefix(name, "partition-")
+}
+
+// mine says whether the grain lives here. If not, the envelope goes on to who owns it,
+// or waits a moment when its sender knew a newer view.
+func (c courier) mine(ctx actor.Context, env *messages.Envelope) bool {
+	view := c.f.source.Current()
+	owner, ok := view.Owner(env.GetKind(), env.GetId())
+	if ok && owner.ID == c.f.self.ID {
+		return true
+	}
+	if env.Hops++; env.Hops > maxHops {
+		c.refuse(ctx, env, messages.CodeBusy, "the object's owner is changing")
+		return false
+	}
+	if env.GetEpoch() > view.Epoch || !ok {
+		root, self := c.f.system.Root, ctx.Self()
+		time.AfterFunc(hopPause, func() { root.Send(self, &redelivery{env}) })
+		return false
+	}
+	env.Epoch = view.Epoch
+	ctx.Send(actor.NewPID(owner.Address, courierName), env)
+	return false
+}
+
+func (c courier) refuse(ctx actor.Context, env *messages.Envelope, code, detail string) {
+	if env.GetSender() != nil {
+		ctx.Send(env.GetSender(), &messages.Refusal{Code: code, Detail: detail, RetryAfterMs: 1000})
+	}
+}
+
+// open decodes the message of an envelope; only messages of our own package.
+func open(env *messages.Envelope) (proto.Message, error) {
+	if !strings.HasPrefix(env.GetType(), packagePrefix) {
+		return nil, fmt.Errorf("fleet: message type %.100q is not ours", env.GetType())
+	}
+	kind, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(env.GetType()))
+	if err != nil {
+		return nil, fmt.Errorf("fleet: message type %.100q: %w", env.GetType(), err)
+	}
+	msg := kind.New().Interface()
+	if err := proto.Unmarshal(env.GetBody(), msg); err != nil {
+		return nil, fmt.Errorf("fleet: message %s: %w", env.GetType(), err)
+	}
+	return msg, nil
+}
