@@ -1,0 +1,307 @@
+package actors
+
+import (
+	"errors"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"opensessionmanager/messages"
+)
+
+// RosterName is the roster's name on every broker, by which the others send to it.
+const RosterName = "roster"
+
+// Times of replication. A broker that was not heard of for staleAfter counts itself
+// behind and answers no list; one that waits for its acknowledgement waits longer than
+// that. So when a write is answered, each broker either shows it or refuses (promise 2).
+const (
+	heartbeat  = 200 * time.Millisecond
+	staleAfter = time.Second
+	ackWait    = 1500 * time.Millisecond
+	// graveTime is how long a removed object is remembered, so that an older picture of
+	// it, on its way through another broker, does not bring it back.
+	graveTime = 10 * time.Minute
+	pageSize  = 500
+)
+
+// ErrBehind: this broker may not have seen what others answered.
+var ErrBehind = errors.New("actors: this broker may be behind the others")
+
+// RostersChanged tells the roster who else is in the fleet: address by member id.
+type RostersChanged struct {
+	Self   string
+	Others map[string]string
+}
+
+// replica is what the roster knows of another broker's.
+type replica struct {
+	id     string
+	pid    *actor.PID
+	heard  time.Time
+	seen   uint64 // its latest update here
+	known  bool   // seen has a value
+	synced bool   // everything it had when we joined has arrived
+	asked  time.Time
+	after  *messages.RosterPull // the page that is waited for
+}
+
+// pendingAck is an update of ours that others have not acknowledged.
+type pendingAck struct {
+	replies []reply
+	missing map[string]bool
+	until   time.Time
+}
+
+// replication is the part of the roster that keeps other brokers' rosters equal.
+type replication struct {
+	self     string
+	others   map[string]*replica
+	sequence uint64
+	out      *messages.RosterUpdate // what was published since the last update
+	pending  map[uint64]*pendingAck
+	graves   map[string]grave // by kind and id
+	ticking  bool
+}
+
+type grave struct {
+	version int64
+	until   time.Time
+}
+
+type rosterTick struct{}
+
+func newReplication() *replication {
+	return &replication{others: map[string]*replica{}, out: &messages.RosterUpdate{}, pending: map[uint64]*pendingAck{}, graves: map[string]grave{}}
+}
+
+// alone: there is nobody to tell.
+func (p *replication) alone() bool { return len(p.others) == 0 }
+
+// onRostersChanged adopts who is in the fleet. Newcomers are asked for all they have.
+func (r *rosterActor) onRostersChanged(ctx actor.Context, m *RostersChanged) {
+	p, now := r.replication, r.deps.Clock.Now()
+	p.self = m.Self
+	for id := range p.others {
+		if _, stays := m.Others[id]; !stays {
+			delete(p.others, id)
+			r.acknowledged(ctx, id, p.sequence)
+		}
+	}
+	for id, address := range m.Others {
+		if p.others[id] == nil {
+			other := &replica{id: id, pid: actor.NewPID(address, RosterName), heard: now}
+			p.others[id] = other
+			r.pull(ctx, other, &messages.RosterPull{From: p.self})
+		}
+	}
+	if !p.ticking && !p.alone() {
+		p.ticking = true
+		r.tickLater(ctx)
+	}
+	r.judge()
+}
+
+func (r *rosterActor) tickLater(ctx actor.Context) {
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	r.deps.Clock.At(r.deps.Clock.Now().Add(heartbeat), func() { root.Send(self, &rosterTick{}) })
+}
+
+// onTick sends the heartbeat, gives up on acknowledgements, and asks again for pages.
+func (r *rosterActor) onTick(ctx actor.Context) {
+	p, now := r.replication, r.deps.Clock.Now()
+	if p.alone() {
+		p.ticking = false
+		return
+	}
+	r.send(ctx, nil)
+	for sequence, waiting := range p.pending {
+		if now.After(waiting.until) {
+			delete(p.pending, sequence)
+			r.answer(ctx, waiting.replies)
+		}
+	}
+	for _, other := range p.others {
+		if !other.synced && now.Sub(other.asked) > heartbeat*2 {
+			r.pull(ctx, other, other.after)
+		}
+	}
+	for key, g := range p.graves {
+		if now.After(g.until) {
+			delete(p.graves, key)
+		}
+	}
+	r.judge()
+	r.tickLater(ctx)
+}
+
+// judge publishes until when this broker may answer for the whole fleet.
+func (r *rosterActor) judge() {
+	oldest := int64(1<<63 - 1)
+	for _, other := range r.replication.others {
+		if !other.synced {
+			oldest = 0
+			break
+		}
+		oldest = min(oldest, other.heard.Add(staleAfter).UnixNano())
+	}
+	r.deps.Roster.freshUntil.Store(oldest)
+}
+
+// Behind is nil while the snapshot shows everything that any broker has answered.
+func (r *Roster) Behind() error {
+	if until := r.freshUntil.Load(); r.clock.Now().UnixNano() > until {
+		return ErrBehind
+	}
+	return nil
+}
+
+// send posts what was published to all others; replies wait for them.
+func (r *rosterActor) send(ctx actor.Context, replies []reply) {
+	p := r.replication
+	p.sequence++
+	update := p.out
+	update.From, update.Sequence = p.self, p.sequence
+	p.out = &messages.RosterUpdate{}
+	missing := make(map[string]bool, len(p.others))
+	for id, other := range p.others {
+		ctx.Request(other.pid, update)
+		missing[id] = true
+	}
+	if len(replies) > 0 {
+		p.pending[p.sequence] = &pendingAck{replies: replies, missing: missing, until: r.deps.Clock.Now().Add(ackWait)}
+	}
+}
+
+func (r *rosterActor) onAck(ctx actor.Context, m *messages.RosterAck) {
+	if other := r.replication.others[m.GetFrom()]; other != nil {
+		other.heard = r.deps.Clock.Now()
+		r.acknowledged(ctx, m.GetFrom(), m.GetSequence())
+		r.judge()
+	}
+}
+
+// acknowledged releases who waited for a broker, which has everything up to sequence.
+func (r *rosterActor) acknowledged(ctx actor.Context, from string, sequence uint64) {
+	for s, waiting := range r.replication.pending {
+		if s > sequence {
+			continue
+		}
+		delete(waiting.missing, from)
+		if len(waiting.missing) == 0 {
+			delete(r.replication.pending, s)
+			r.answer(ctx, waiting.replies)
+		}
+	}
+}
+
+func (r *rosterActor) answer(ctx actor.Context, replies []reply) {
+	for _, waiting := range replies {
+		ctx.Send(waiting.to, waiting.answer)
+	}
+}
+
+// onUpdate takes another broker's news. It is acknowledged when readers see it.
+func (r *rosterActor) onUpdate(ctx actor.Context, m *messages.RosterUpdate) {
+	other := r.replication.others[m.GetFrom()]
+	if other == nil {
+		return // it is not in our view; what it tells comes with the pull when it is
+	}
+	other.heard = r.deps.Clock.Now()
+	if other.known && m.GetSequence() > other.seen+1 {
+		r.deps.Logger.Warn("an update of another broker was lost; asking for everything", "broker", other.id)
+		other.synced = false
+		r.pull(ctx, other, &messages.RosterPull{From: r.replication.self})
+	}
+	other.seen, other.known = max(other.seen, m.GetSequence()), true
+	r.take(ctx, m.GetSessions(), m.GetServers())
+	for _, gone := range m.GetRemovedSessions() {
+		r.bury("session/", gone)
+		r.builder.RemoveSession(gone.GetId())
+	}
+	for _, gone := range m.GetRemovedServers() {
+		r.bury("server/", gone)
+		r.builder.RemoveServer(gone.GetId())
+		ctx.Send(r.deps.Placer, &serverGone{gone.GetId()})
+	}
+	r.judge()
+	if len(m.GetSessions())+len(m.GetServers())+len(m.GetRemovedSessions())+len(m.GetRemovedServers()) == 0 {
+		respond(ctx, ctx.Sender(), &messages.RosterAck{From: r.replication.self, Sequence: m.GetSequence()})
+		return
+	}
+	r.later(ctx, ctx.Sender(), &messages.RosterAck{From: r.replication.self, Sequence: m.GetSequence()})
+}
+
+// take puts pictures of other brokers on the roster, unless they are older than what
+// is known or what was removed.
+func (r *rosterActor) take(ctx actor.Context, sessions []*messages.SessionView, servers []*messages.ServerView) {
+	for _, v := range sessions {
+		if v.GetVersion() > r.replication.graves["session/"+v.GetId()].version {
+			r.builder.PutSession(v)
+		}
+	}
+	for _, v := range servers {
+		if v.GetVersion() > r.replication.graves["server/"+v.GetId()].version && r.builder.PutServer(v) {
+			ctx.Send(r.deps.Placer, v)
+		}
+	}
+}
+
+func (r *rosterActor) bury(kind string, gone *messages.Removal) {
+	r.replication.graves[kind+gone.GetId()] = grave{gone.GetVersion(), r.deps.Clock.Now().Add(graveTime)}
+}
+
+func (r *rosterActor) pull(ctx actor.Context, other *replica, page *messages.RosterPull) {
+	if page == nil {
+		page = &messages.RosterPull{}
+	}
+	page.From = r.replication.self
+	other.after, other.asked = page, r.deps.Clock.Now()
+	ctx.Request(other.pid, page)
+}
+
+// onPull answers with a page of what is here, once the asker gets our updates too.
+func (r *rosterActor) onPull(ctx actor.Context, m *messages.RosterPull) {
+	page := &messages.RosterPage{From: r.replication.self, Sequence: r.replication.sequence}
+	if r.replication.others[m.GetFrom()] == nil {
+		page.NotYet = true
+		respond(ctx, ctx.Sender(), page)
+		return
+	}
+	snapshot := r.builder.Snapshot()
+	found := snapshot.SessionsByID(m.GetAfterSession(), pageSize)
+	for _, s := range found {
+		page.Sessions = append(page.Sessions, s.View)
+	}
+	servers := snapshot.ServersByID(m.GetAfterServer(), pageSize)
+	for _, s := range servers {
+		page.Servers = append(page.Servers, s.View)
+	}
+	page.Last = len(found) < pageSize && len(servers) < pageSize
+	respond(ctx, ctx.Sender(), page)
+}
+
+func (r *rosterActor) onPage(ctx actor.Context, m *messages.RosterPage) {
+	other := r.replication.others[m.GetFrom()]
+	if other == nil || other.synced || m.GetNotYet() {
+		return // not yet: the tick asks again
+	}
+	other.heard = r.deps.Clock.Now()
+	r.take(ctx, m.GetSessions(), m.GetServers())
+	r.later(ctx, nil, nil)
+	if m.GetLast() {
+		other.synced = true
+		r.deps.Logger.Info("roster has everything another broker had", "broker", other.id, "sessions", r.builder.Snapshot().CountSessions())
+		r.judge()
+		return
+	}
+	next := &messages.RosterPull{AfterSession: other.after.GetAfterSession(), AfterServer: other.after.GetAfterServer()}
+	if n := len(m.GetSessions()); n > 0 {
+		next.AfterSession = m.GetSessions()[n-1].GetId()
+	}
+	if n := len(m.GetServers()); n > 0 {
+		next.AfterServer = m.GetServers()[n-1].GetId()
+	}
+	r.pull(ctx, other, next)
+}
+
