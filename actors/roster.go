@@ -62,7 +62,7 @@ func StartRoster(d *Deps, builder *roster.Builder) *Roster {
 	d.Roster = r
 	r.pid = d.System.Root.Spawn(actor.PropsFromProducer(func() actor.Actor {
 		return &rosterActor{deps: d, builder: builder}
-	}))
+	}, actor.WithReceiverMiddleware(guarded(d, "roster"))))
 	return r
 }
 

@@ -141,8 +141,9 @@ func (f *Fleet) Stop() {
 
 // Tell implements actors.Peers.
 func (f *Fleet) Tell(kind, id string, msg proto.Message, sender *actor.PID) {
-	if pid, ok := f.lookup.active(kind, id); ok {
-		f.system.Root.RequestWithCustomSender(pid, msg, sender)
+	if a, ok := f.lookup.enter(kind, id); ok {
+		f.system.Root.RequestWithCustomSender(a.pid, msg, sender)
+		a.senders.Add(-1)
 		return
 	}
 	f.system.Root.Send(f.lookup.activator, &deliver{kind: kind, id: id, msg: msg, sender: sender})

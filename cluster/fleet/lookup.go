@@ -29,6 +29,9 @@ type key struct{ kind, id string }
 type activation struct {
 	pid  *actor.PID
 	used atomic.Int64 // unix seconds of the latest message
+	// senders are those between their look and their message: while there is one, the
+	// grain may not end, or the message would be dropped without a word.
+	senders atomic.Int64
 }
 
 func newLookup(v *views) *lookup { return &lookup{views: v} }
@@ -90,6 +93,26 @@ func (l *lookup) active(kind, id string) (*actor.PID, bool) {
 	return a.pid, true
 }
 
+// enter finds a grain for one message; the caller takes itself off senders when it is
+// sent. A grain that is being retired is not found, or waits for the caller.
+func (l *lookup) enter(kind, id string) (*activation, bool) {
+	k := key{kind, id}
+	found, ok := l.grains.Load(k)
+	if !ok {
+		return nil, false
+	}
+	a := found.(*activation)
+	a.senders.Add(1)
+	if again, ok := l.grains.Load(k); !ok || again != found {
+		a.senders.Add(-1)
+		return nil, false
+	}
+	if now := time.Now().Unix(); a.used.Load() != now {
+		a.used.Store(now)
+	}
+	return a, true
+}
+
 // passivateIdle asks each session grain without a message since t to retire. Servers
 // and the queue hold what only they know and stay.
 func (l *lookup) passivateIdle(t time.Time) {
@@ -133,9 +156,11 @@ func (a *activator) Receive(ctx actor.Context) {
 	case *deliver:
 		if pid := a.ensure(m.kind, m.id); pid != nil {
 			ctx.RequestWithCustomSender(pid, m.msg, m.sender)
+		} else if m.sender != nil {
+			ctx.Send(m.sender, &messages.Refusal{Code: messages.CodeNotReady, Detail: "the object lives on another broker", RetryAfterMs: 200})
 		}
 	case *retire:
-		a.onRetire(ctx, m)
+		a.onRetire(m)
 	case actor.SystemMessage, actor.AutoReceiveMessage:
 	}
 }
@@ -160,17 +185,24 @@ func (a *activator) ensure(kind, id string) *actor.PID {
 	return pid
 }
 
-// lastWords is how long a retired grain is kept for messages whose senders looked it
-// up just before.
-const lastWords = 100 * time.Millisecond
+// lastWords is how long a retired grain waits for those who looked it up just before.
+const lastWords = 10 * time.Millisecond
 
 // onRetire makes the grain unreachable; a later message makes a new one. The old one
-// hands on what still reaches it and then ends.
-func (a *activator) onRetire(ctx actor.Context, m *retire) {
-	found, ok := a.lookup.grains.Load(key{m.kind, m.id})
+// hands on what still reaches it and ends when nobody can send to it any more.
+func (a *activator) onRetire(m *retire) {
+	k := key{m.kind, m.id}
+	found, ok := a.lookup.grains.Load(k)
 	if ok && found.(*activation).pid.Equal(m.pid) {
-		a.lookup.grains.Delete(key{m.kind, m.id})
-		root := a.lookup.system.Root
-		time.AfterFunc(lastWords, func() { root.Poison(m.pid) })
+		a.lookup.grains.Delete(k)
+		a.lookup.endWhenUnseen(found.(*activation))
 	}
+}
+
+func (l *lookup) endWhenUnseen(a *activation) {
+	if a.senders.Load() == 0 {
+		l.system.Root.Poison(a.pid) // behind every message that was sent to it
+		return
+	}
+	time.AfterFunc(lastWords, func() { l.endWhenUnseen(a) })
 }

@@ -67,11 +67,11 @@ func (n *Node) joinFleet(context.Context) error {
 // then wakes what owes something.
 func (n *Node) load(ctx context.Context) error {
 	builder := roster.NewBuilder()
-	sessions, err := n.loadSessions(ctx, builder)
+	servers, err := n.loadServers(ctx, builder)
 	if err != nil {
 		return err
 	}
-	servers, err := n.loadServers(ctx, builder)
+	sessions, err := n.loadSessions(ctx, builder)
 	if err != nil {
 		return err
 	}
@@ -88,14 +88,19 @@ func (n *Node) load(ctx context.Context) error {
 }
 
 // loadSessions returns the ids of those that owe something. What only waits for a
-// deadline needs an alarm, not a grain.
+// deadline needs an alarm, not a grain. A session whose server was forgotten meanwhile
+// is not READY: nobody speaks for it.
 func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) (owing []string, err error) {
+	servers := builder.Snapshot()
 	return owing, n.scan(ctx, actors.RecordSession, func(data []byte) error {
 		var record messages.SessionRecord
 		if err := proto.Unmarshal(data, &record); err != nil {
 			return err
 		}
 		s := session.FromRecord(&record)
+		if _, known := servers.Server(s.ServerID); !known && s.State == session.Ready {
+			s.State, s.Reason = session.Unknown, session.Reason{Code: messages.CodeUnreachable, Text: "its server was forgotten"}
+		}
 		builder.PutSession(s.View(1))
 		switch {
 		case s.State == session.Deleted:
