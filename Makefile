@@ -29,7 +29,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build the programs into bin/ (static, no C)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/dcv*
 
 generate: ## Write the generated files anew (needs protoc)
 	$(GO) generate ./...
@@ -72,8 +72,11 @@ bench: ## Measure the broker against its budgets, about three minutes (BENCHFLAG
 microbench: ## Run the benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchmem $(BENCH)
 
-demo: build ## Run a broker with simulated hosts and take a session through its life
-	./deploy/demo.sh
+demo: ## Show what it does in a few seconds; DEMO_KEEP=1 leaves it running to play with
+	@echo "Building the programs; the first time takes a minute or two."
+	@$(MAKE) --no-print-directory build
+	@$(GO) build -o run/demo/demo ./cmd/internal/demo
+	@run/demo/demo
 
 docs: ## Write the configuration reference and the sample file anew
 	$(GO) generate ./internal/config

@@ -2,9 +2,11 @@ package actors
 
 import (
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/messages"
 )
@@ -31,7 +33,10 @@ type Socket interface {
 }
 
 // Links makes a link for each new socket.
-type Links struct{ deps *Deps }
+type Links struct {
+	deps *Deps
+	open sync.Map // by PID id
+}
 
 // NewLinks is the door through which sockets reach the actors.
 func NewLinks(d *Deps) *Links { return &Links{deps: d} }
@@ -46,12 +51,21 @@ type Link struct {
 // with agent authorization off.
 func (l *Links) Attach(socket Socket, clientID string) (*Link, error) {
 	pid := l.deps.System.Root.Spawn(actor.PropsFromProducer(func() actor.Actor {
-		return &agentLink{deps: l.deps, socket: socket, clientID: clientID, pending: map[string]pendingCommand{}}
+		return &agentLink{deps: l.deps, links: l, socket: socket, clientID: clientID, pending: map[string]*pendingCommand{}}
 	}, actor.WithReceiverMiddleware(guarded(l.deps, "agent link"))))
 	if pid == nil {
 		return nil, errors.New("actors: agent link could not be started")
 	}
+	l.open.Store(pid.GetId(), pid)
 	return &Link{system: l.deps.System, pid: pid}, nil
+}
+
+// OwnersMoved has the links of servers that moved say hello to the new owner.
+func (l *Links) OwnersMoved(moved func(kind, id string) bool) {
+	l.open.Range(func(_, pid any) bool {
+		l.deps.System.Root.Send(pid.(*actor.PID), &ownersMoved{moved})
+		return true
+	})
 }
 
 // Received hands on a frame from the agent.
@@ -66,26 +80,41 @@ type (
 	frameReceived  struct{ frame *messages.AgentFrame }
 	socketClosed   struct{ reason string }
 	commandOverdue struct{ requestID string }
-	// linkReplaced: the server grain listens to a newer socket of the same agent.
-	linkReplaced struct{}
+	// ownersMoved: the view changed. A link whose server has another owner now says
+	// hello to it in the agent's name.
+	ownersMoved struct{ moved func(kind, id string) bool }
 )
 
 type pendingCommand struct {
 	asker *actor.PID
 	frame *messages.AgentFrame
+	sent  bool // it takes up one of the agent's places
 }
+
+const (
+	// maxUnderway bounds the commands an agent has at once; the others wait here. A
+	// thousand deletes at once would overflow the socket's queue, which closes it.
+	maxUnderway = 64
+	// maxPending bounds what waits. More is answered as if the link were lost: every
+	// asker has its own way to ask again.
+	maxPending = 8192
+)
 
 // agentLink speaks the protocol on one socket: versions, correlation, deadlines. It
 // knows no business rule.
 type agentLink struct {
 	deps     *Deps
+	links    *Links
 	socket   Socket
 	clientID string
 
 	serverID string // empty until hello was accepted
 	hello    *messages.HelloRequest
 	accepted bool
-	pending  map[string]pendingCommand
+	over     bool // the server grain was told that this is the end
+	pending  map[string]*pendingCommand
+	outbox   []string // ids of commands that wait for their turn
+	underway int
 }
 
 func (l *agentLink) Receive(ctx actor.Context) {
@@ -104,10 +133,17 @@ func (l *agentLink) Receive(ctx actor.Context) {
 		l.socket.Close(closeTryLater, m.GetCode())
 	case *commandOverdue:
 		l.onOverdue(ctx, m)
-	case *linkReplaced:
+	case *ownersMoved:
+		l.onOwnersMoved(ctx, m)
+	case *messages.LinkReplaced:
 		l.socket.Close(closePolicy, "a newer connection of the same agent took over")
 	case *socketClosed:
-		l.onClosed(ctx, m)
+		l.end(ctx, m.reason)
+		ctx.Stop(ctx.Self())
+	case *actor.Stopping:
+		l.links.open.Delete(ctx.Self().GetId())
+		l.end(ctx, "the broker ended it")
+		l.socket.Close(closeTryLater, "the broker ended it")
 	case actor.SystemMessage, actor.AutoReceiveMessage:
 	default:
 		unhandled(l.deps, "agent link", m)
@@ -132,9 +168,9 @@ func (l *agentLink) onFrame(ctx actor.Context, frame *messages.AgentFrame) {
 		l.deps.Logger.Debug("agent sent a frame that is no answer and no report", "server", l.serverID)
 		return
 	}
-	if command, ok := l.pending[id]; ok {
-		delete(l.pending, id)
+	if command := l.take(id); command != nil {
 		respond(ctx, command.asker, answer)
+		l.sendNext(ctx)
 	}
 }
 
@@ -145,23 +181,37 @@ func (l *agentLink) onHello(ctx actor.Context, hello *messages.HelloRequest) {
 	case hello.GetProtocolVersion().GetMajor() != protocolMajor:
 		l.hello = hello
 		l.reject(messages.AgentVersion, "this broker speaks protocol version 1")
-	case !plausibleServerID(hello.GetServerId()) || hello.GetMachineId() == "" || len(hello.GetMachineId()) > 64 || len(hello.GetInstanceId()) > 64:
+	case !plausibleID(hello.GetServerId(), 380) || !plausibleID(hello.GetMachineId(), 64) || !plausibleID(hello.GetInstanceId(), 64):
 		l.hello = hello
-		l.reject(messages.AgentBadRequest, "serverId, machineId or instanceId is missing or too long")
+		l.reject(messages.AgentBadRequest, "serverId, machineId or instanceId is missing, too long or not printable")
+	case proto.Size(hello.GetFacts()) > maxFacts:
+		l.hello = hello
+		l.reject(messages.AgentBadRequest, "facts are larger than 64 KiB")
 	default:
 		l.hello, l.serverID = hello, hello.GetServerId()
-		l.deps.Peers.Tell(messages.KindServer, l.serverID, &messages.AgentAttached{ServerId: l.serverID,
-			Hello: hello, Link: ctx.Self(), AgentClientId: l.clientID}, ctx.Self())
+		l.attach(ctx)
 	}
 }
 
-func plausibleServerID(id string) bool {
-	return plausibleID(id) || len(id) > 128 && len(id) <= 380 && plausibleID(id[:128])
-}
-
 func (l *agentLink) onAccepted() {
+	if l.accepted { // a new activation of the server: it has to hear what there is
+		l.send(&messages.AgentFrame{Body: &messages.AgentFrame_DescribeRequest{DescribeRequest: &messages.DescribeRequest{RequestId: newRequestID()}}})
+		return
+	}
 	l.accepted = true
 	l.send(l.helloResponse(&messages.Result{Success: true}))
+}
+
+func (l *agentLink) onOwnersMoved(ctx actor.Context, m *ownersMoved) {
+	if l.accepted && !l.over && m.moved(messages.KindServer, l.serverID) {
+		l.attach(ctx)
+	}
+}
+
+// attach makes the link known to the server's grain, wherever that lives.
+func (l *agentLink) attach(ctx actor.Context) {
+	l.deps.Peers.Tell(messages.KindServer, l.serverID, &messages.AgentAttached{ServerId: l.serverID,
+		Hello: l.hello, Link: ctx.Self(), AgentClientId: l.clientID}, ctx.Self())
 }
 
 func (l *agentLink) reject(code, text string) {
@@ -177,55 +227,102 @@ func (l *agentLink) helloResponse(result *messages.Result) *messages.AgentFrame 
 	}}}
 }
 
-// onCommand sends a request of another actor to the agent and remembers who waits.
+// onCommand takes a request of another actor for the agent and remembers who waits.
 func (l *agentLink) onCommand(ctx actor.Context, frame *messages.AgentFrame) {
 	id, limit := l.requestOf(frame)
 	if id == "" {
 		unhandled(l.deps, "agent link", frame)
 		return
 	}
-	l.pending[id] = pendingCommand{asker: ctx.Sender(), frame: frame}
-	if err := l.socket.Send(frame); err != nil {
-		l.fail(ctx, id, codeLinkLost, "the agent's socket is closed")
+	l.pending[id] = &pendingCommand{asker: ctx.Sender(), frame: frame}
+	if len(l.pending) > maxPending || l.over {
+		l.fail(ctx, id, codeLinkLost, "too many commands wait for the agent")
 		return
 	}
 	system, self := ctx.ActorSystem(), ctx.Self()
 	l.deps.Clock.At(l.deps.Clock.Now().Add(limit), func() { system.Root.Send(self, &commandOverdue{id}) })
+	if frame.GetDescribeRequest() != nil { // a sign of life does not stand in line
+		l.transmit(ctx, id)
+		return
+	}
+	l.outbox = append(l.outbox, id)
+	l.sendNext(ctx)
 }
 
-func (l *agentLink) onOverdue(ctx actor.Context, m *commandOverdue) {
-	if _, waits := l.pending[m.requestID]; waits {
-		l.fail(ctx, m.requestID, messages.AgentTimeout, "the agent did not answer in time")
+// sendNext sends what waits while the agent has places free.
+func (l *agentLink) sendNext(ctx actor.Context) {
+	for len(l.outbox) > 0 && l.underway < maxUnderway {
+		id := l.outbox[0]
+		l.outbox = l.outbox[1:]
+		if command := l.pending[id]; command != nil { // else its time was over
+			command.sent = true
+			l.underway++
+			l.transmit(ctx, id)
+		}
 	}
 }
 
-func (l *agentLink) onClosed(ctx actor.Context, m *socketClosed) {
+func (l *agentLink) transmit(ctx actor.Context, id string) {
+	if err := l.socket.Send(l.pending[id].frame); err != nil {
+		l.fail(ctx, id, codeLinkLost, "the agent's socket is closed")
+	}
+}
+
+// take removes a command that is answered, nil if it was before.
+func (l *agentLink) take(id string) *pendingCommand {
+	command := l.pending[id]
+	delete(l.pending, id)
+	if command != nil && command.sent {
+		l.underway--
+	}
+	return command
+}
+
+func (l *agentLink) onOverdue(ctx actor.Context, m *commandOverdue) {
+	if l.pending[m.requestID] != nil {
+		l.fail(ctx, m.requestID, messages.AgentTimeout, "the agent did not answer in time")
+		l.sendNext(ctx)
+	}
+}
+
+// end answers all who wait and tells the server grain, once.
+func (l *agentLink) end(ctx actor.Context, reason string) {
+	if l.over {
+		return
+	}
+	l.over = true
 	for id := range l.pending {
 		l.fail(ctx, id, codeLinkLost, "the agent's connection was lost")
 	}
 	if l.serverID != "" {
-		l.deps.Peers.Tell(messages.KindServer, l.serverID, &messages.AgentDetached{ServerId: l.serverID, Link: ctx.Self(), Reason: m.reason}, nil)
+		l.deps.Peers.Tell(messages.KindServer, l.serverID, &messages.AgentDetached{ServerId: l.serverID, Link: ctx.Self(), Reason: reason}, nil)
 	}
-	ctx.Stop(ctx.Self())
 }
+
+// giveUp implements mortal: the agent connects again.
+func (l *agentLink) giveUp(self *actor.PID, _ *messages.Refusal) { l.deps.System.Root.Stop(self) }
 
 // fail answers in the agent's place.
 func (l *agentLink) fail(ctx actor.Context, id, code, text string) {
-	command := l.pending[id]
-	delete(l.pending, id)
+	command := l.take(id)
 	result := &messages.Result{Code: code, Error: text}
 	switch command.frame.GetBody().(type) {
 	case *messages.AgentFrame_CreateSessionRequest:
 		respond(ctx, command.asker, &messages.CreateSessionResponse{RequestId: id, Result: result})
 	case *messages.AgentFrame_DeleteSessionRequest:
 		respond(ctx, command.asker, &messages.DeleteSessionResponse{RequestId: id, Result: result})
-	case *messages.AgentFrame_SetPermissionsRequest:
-		respond(ctx, command.asker, &messages.SetPermissionsResponse{RequestId: id, Result: result})
-	case *messages.AgentFrame_ScreenshotRequest:
-		respond(ctx, command.asker, &messages.ScreenshotResponse{RequestId: id, Result: result})
+	case *messages.AgentFrame_SetPermissionsRequest, *messages.AgentFrame_ScreenshotRequest: // a client waits
+		respond(ctx, command.asker, relayRefusal(code, text))
 	case *messages.AgentFrame_DescribeRequest:
 		respond(ctx, command.asker, &messages.DescribeResponse{RequestId: id, Result: result})
 	}
+}
+
+func relayRefusal(code, text string) *messages.Refusal {
+	if code == codeLinkLost {
+		return &messages.Refusal{Code: messages.CodeUnreachable, Detail: text, RetryAfterMs: 1000}
+	}
+	return &messages.Refusal{Code: messages.CodeAgentTimeout, Detail: text}
 }
 
 // requestOf is the id of a command and how long the agent has for it.

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -36,7 +37,7 @@ type placer struct {
 
 type placing struct {
 	place    *messages.PlaceSession
-	asker    *actor.PID
+	askers   []*actor.PID
 	request  placement.Request
 	serverID string // asked now
 	tries    int
@@ -71,7 +72,7 @@ func StartPlacer(d *Deps, servers *roster.Snapshot) {
 	}
 	d.Placer = d.System.Root.Spawn(actor.PropsFromProducer(func() actor.Actor {
 		return &placer{deps: d, index: index, parsed: parsed, pending: map[string]*placing{}}
-	}))
+	}, actor.WithReceiverMiddleware(guarded(d, "placer"))))
 }
 
 func (p *placer) Receive(ctx actor.Context) {
@@ -82,6 +83,7 @@ func (p *placer) Receive(ctx actor.Context) {
 		p.onReserved(ctx, m)
 	case *messages.SlotRefused:
 		p.onRefused(ctx, m)
+	case *messages.Refusal: // a server grain failed; its time will be over
 	case *messages.ServerView:
 		p.index.Put(m)
 		p.roomMayHaveChanged(ctx)
@@ -101,7 +103,9 @@ func (p *placer) Receive(ctx actor.Context) {
 
 func (p *placer) onPlace(ctx actor.Context, m *messages.PlaceSession) {
 	if old := p.pending[m.GetSessionId()]; old != nil {
-		old.asker = ctx.Sender() // asked again after a reload
+		if asker := ctx.Sender(); !slices.ContainsFunc(old.askers, asker.Equal) {
+			old.askers = append(old.askers, asker) // asked again after a reload
+		}
 		return
 	}
 	expr, err := p.parse(m.GetRequirements())
@@ -109,7 +113,7 @@ func (p *placer) onPlace(ctx actor.Context, m *messages.PlaceSession) {
 		ctx.Respond(refused(m, &messages.Refusal{Code: messages.CodeRequirements, Detail: err.Error()}))
 		return
 	}
-	p.try(ctx, &placing{place: m, asker: ctx.Sender(), request: placement.Request{Owner: m.GetOwner(), Type: m.GetType(),
+	p.try(ctx, &placing{place: m, askers: []*actor.PID{ctx.Sender()}, request: placement.Request{Owner: m.GetOwner(), Type: m.GetType(),
 		Requirements: expr, Avoid: m.GetAvoidServers()}})
 }
 
@@ -129,7 +133,7 @@ func (p *placer) try(ctx actor.Context, w *placing) {
 	serverID, no := p.index.Pick(w.request)
 	if no != nil || w.tries >= maxTries {
 		delete(p.pending, w.place.GetSessionId())
-		respond(ctx, w.asker, refused(w.place, noServer(no)))
+		w.answer(ctx, refused(w.place, noServer(no)))
 		return
 	}
 	w.tries++
@@ -145,12 +149,17 @@ func (p *placer) try(ctx actor.Context, w *placing) {
 
 func (p *placer) onReserved(ctx actor.Context, m *messages.SlotReserved) {
 	w := p.settle(m.GetSessionId(), m.GetServerId(), m.GetView())
-	if w == nil { // too late: somebody else has the session by now
-		p.deps.Peers.Tell(messages.KindServer, m.GetServerId(), &messages.ReleaseSlot{ServerId: m.GetServerId(), SessionId: m.GetSessionId()}, nil)
-		return
+	if w == nil {
+		return // too late: it was released when it was overdue, and may be reserved anew since
 	}
 	delete(p.pending, m.GetSessionId())
-	respond(ctx, w.asker, &messages.PlacementGranted{SessionId: m.GetSessionId(), ServerId: m.GetServerId(), MachineId: m.GetMachineId()})
+	w.answer(ctx, &messages.PlacementGranted{SessionId: m.GetSessionId(), ServerId: m.GetServerId(), MachineId: m.GetMachineId()})
+}
+
+func (w *placing) answer(ctx actor.Context, answer any) {
+	for _, asker := range w.askers {
+		respond(ctx, asker, answer)
+	}
 }
 
 func (p *placer) onRefused(ctx actor.Context, m *messages.SlotRefused) {

@@ -3,11 +3,13 @@ package actors
 import (
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/cluster"
 
 	"opensessionmanager/actors/placement"
+	"opensessionmanager/actors/roster"
 	"opensessionmanager/messages"
 )
 
@@ -15,10 +17,11 @@ import (
 // those that want the same thing. It is woken by freed capacity, not by polling. It
 // stores nothing: each session in it is stored as queued and comes back by itself.
 type queueGrain struct {
-	deps    *Deps
-	lines   map[string]*line
-	entries map[string]*queued // by session id
-	waiting int                // entries whose sessions know that they wait
+	deps     *Deps
+	retiring bool // given up; what still arrives is for the next activation
+	lines    map[string]*line
+	entries  map[string]*queued // by session id
+	waiting  int                // entries whose sessions know that they wait
 }
 
 // line is the sessions that want the same type and requirements, by time. One of
@@ -27,8 +30,9 @@ type line struct {
 	class   string
 	entries []*queued
 	trying  *queued
-	next    int  // who is tried next in this pass; len(entries) = the pass is over
-	again   bool // room changed during the pass
+	since   time.Time // when trying was handed to the placer
+	next    int       // who is tried next in this pass; len(entries) = the pass is over
+	again   bool      // room changed during the pass
 }
 
 type queued struct {
@@ -51,9 +55,14 @@ func QueueKind(d *Deps) *cluster.Kind {
 }
 
 func (g *queueGrain) Receive(ctx actor.Context) {
+	if g.retiring {
+		forward(ctx, g.deps, messages.KindQueue, messages.QueueIdentity)
+		return
+	}
 	switch m := ctx.Message().(type) {
 	case *cluster.ClusterInit:
 		ctx.Send(g.deps.Placer, &watchRoom{ctx.Self()})
+		g.gather()
 	case *messages.EnqueueSession:
 		g.onEnqueue(ctx, m)
 	case *messages.LeaveQueue:
@@ -70,11 +79,40 @@ func (g *queueGrain) Receive(ctx actor.Context) {
 	}
 }
 
+// gather has those come (again) who wait according to the roster: an activation
+// before this one may have known them.
+func (g *queueGrain) gather() {
+	views := g.deps.views()
+	for page := views.Sessions(roster.SessionQuery{Limit: 1000}); ; page = views.Sessions(roster.SessionQuery{Limit: 1000, After: page.Next}) {
+		for _, entry := range page.Sessions {
+			if entry.View.GetSubstate() == messages.SessionSubstate_SESSION_SUBSTATE_PLACING {
+				g.deps.Peers.Tell(messages.KindSession, entry.View.GetId(), &messages.Wake{}, nil)
+			}
+		}
+		if !page.More {
+			return
+		}
+	}
+}
+
+// giveUp implements mortal. The next activation is made soon: those who wait would
+// not ask for it.
+func (g *queueGrain) giveUp(self *actor.PID, _ *messages.Refusal) {
+	if !g.retiring {
+		g.retiring = true
+		g.deps.Peers.Retire(messages.KindQueue, messages.QueueIdentity, self)
+		g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), func() {
+			g.deps.Peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.RoomChanged{}, nil)
+		})
+	}
+}
+
 // onEnqueue: alone in its line it is tried at once, behind others it waits.
 func (g *queueGrain) onEnqueue(ctx actor.Context, m *messages.EnqueueSession) {
 	id := m.GetPlace().GetSessionId()
-	if g.entries[id] != nil {
-		return // it asks again after a reload
+	if known := g.entries[id]; known != nil {
+		known.left = false // it asks again after a reload
+		return
 	}
 	entry := &queued{place: m.GetPlace(), since: m.GetEnqueuedUnixMs(), resumed: m.GetResumed()}
 	l := g.lineOf(entry)
@@ -116,8 +154,15 @@ func (g *queueGrain) onGranted(ctx actor.Context, m *messages.PlacementGranted) 
 	if entry := g.entries[m.GetSessionId()]; entry != nil {
 		l := g.lineOf(entry)
 		g.remove(l, entry)
-		l.trying = nil
+		l.tried(entry)
 		g.goOn(ctx, l)
+	}
+}
+
+// tried: the placer answered for the entry.
+func (l *line) tried(entry *queued) {
+	if l.trying == entry {
+		l.trying = nil
 	}
 }
 
@@ -127,7 +172,7 @@ func (g *queueGrain) onRefused(ctx actor.Context, m *messages.PlacementRefused) 
 		return
 	}
 	l := g.lineOf(entry)
-	l.trying = nil
+	l.tried(entry)
 	switch {
 	case entry.left || !entry.waits && !g.accept(entry):
 		g.remove(l, entry)
@@ -148,7 +193,7 @@ func refusedForOwner(r *messages.Refusal) bool {
 
 func (g *queueGrain) onRoomChanged(ctx actor.Context) {
 	for _, l := range g.lines {
-		if l.trying != nil {
+		if g.isTrying(l) {
 			l.again = true
 			continue
 		}
@@ -159,20 +204,29 @@ func (g *queueGrain) onRoomChanged(ctx actor.Context) {
 
 // goOn tries the next of a line, if none is being tried.
 func (g *queueGrain) goOn(ctx actor.Context, l *line) {
-	if l.trying != nil {
+	if g.isTrying(l) {
 		return
 	}
 	if l.next >= len(l.entries) && l.again {
 		l.next, l.again = 0, false
 	}
 	if l.next < len(l.entries) {
-		l.trying = l.entries[l.next]
+		l.trying, l.since = l.entries[l.next], g.deps.Clock.Now()
 		ctx.Request(g.deps.Placer, l.trying.place)
 		return
 	}
 	if len(l.entries) == 0 {
 		delete(g.lines, l.class)
 	}
+}
+
+// isTrying: one of the line is with the placer. An answer that did not come in the
+// time of all its tries was lost and must not block the line.
+func (g *queueGrain) isTrying(l *line) bool {
+	if l.trying != nil && g.deps.Clock.Now().Sub(l.since) > (maxTries+1)*reserveTime {
+		l.trying = nil
+	}
+	return l.trying != nil
 }
 
 func (g *queueGrain) onLeave(id string) {

@@ -2,10 +2,12 @@ package actors
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"opensessionmanager/actors/roster"
 	"opensessionmanager/messages"
 )
 
@@ -137,7 +139,7 @@ func (r *rosterActor) onTick(ctx actor.Context) {
 
 // judge publishes until when this broker may answer for the whole fleet.
 func (r *rosterActor) judge() {
-	oldest := int64(1<<63 - 1)
+	oldest := int64(math.MaxInt64)
 	for _, other := range r.replication.others {
 		if !other.synced {
 			oldest = 0
@@ -225,11 +227,17 @@ func (r *rosterActor) onUpdate(ctx actor.Context, m *messages.RosterUpdate) {
 		ctx.Send(r.deps.Placer, &serverGone{gone.GetId()})
 	}
 	r.judge()
-	if len(m.GetSessions())+len(m.GetServers())+len(m.GetRemovedSessions())+len(m.GetRemovedServers()) == 0 {
-		respond(ctx, ctx.Sender(), &messages.RosterAck{From: r.replication.self, Sequence: m.GetSequence()})
+	ack := &messages.RosterAck{From: r.replication.self, Sequence: m.GetSequence()}
+	if isEmpty(m) {
+		respond(ctx, ctx.Sender(), ack)
 		return
 	}
-	r.later(ctx, ctx.Sender(), &messages.RosterAck{From: r.replication.self, Sequence: m.GetSequence()})
+	r.acks = append(r.acks, reply{ctx.Sender(), ack})
+	r.flushSoon(ctx)
+}
+
+func isEmpty(m *messages.RosterUpdate) bool {
+	return len(m.GetSessions())+len(m.GetServers())+len(m.GetRemovedSessions())+len(m.GetRemovedServers()) == 0
 }
 
 // take puts pictures of other brokers on the roster, unless they are older than what
@@ -269,15 +277,16 @@ func (r *rosterActor) onPull(ctx actor.Context, m *messages.RosterPull) {
 		return
 	}
 	snapshot := r.builder.Snapshot()
-	found := snapshot.SessionsByID(m.GetAfterSession(), pageSize)
-	for _, s := range found {
-		page.Sessions = append(page.Sessions, s.View)
+	sessions := snapshot.Sessions(roster.SessionQuery{Limit: pageSize,
+		After: roster.SessionCursor{CreationUnixMs: m.GetAfterCreationUnixMs(), ID: m.GetAfterSession()}})
+	for _, found := range sessions.Sessions {
+		page.Sessions = append(page.Sessions, found.View)
 	}
-	servers := snapshot.ServersByID(m.GetAfterServer(), pageSize)
-	for _, s := range servers {
-		page.Servers = append(page.Servers, s.View)
+	servers := snapshot.Servers(roster.ServerCursor{Hostname: m.GetAfterHostname(), ID: m.GetAfterServer()}, pageSize)
+	for _, found := range servers.Servers {
+		page.Servers = append(page.Servers, found.View)
 	}
-	page.Last = len(found) < pageSize && len(servers) < pageSize
+	page.Last = !sessions.More && !servers.More
 	respond(ctx, ctx.Sender(), page)
 }
 
@@ -295,13 +304,19 @@ func (r *rosterActor) onPage(ctx actor.Context, m *messages.RosterPage) {
 		r.judge()
 		return
 	}
-	next := &messages.RosterPull{AfterSession: other.after.GetAfterSession(), AfterServer: other.after.GetAfterServer()}
-	if n := len(m.GetSessions()); n > 0 {
-		next.AfterSession = m.GetSessions()[n-1].GetId()
-	}
-	if n := len(m.GetServers()); n > 0 {
-		next.AfterServer = m.GetServers()[n-1].GetId()
-	}
-	r.pull(ctx, other, next)
+	r.pull(ctx, other, pageAfter(other.after, m))
 }
 
+// pageAfter asks for what follows a page.
+func pageAfter(asked *messages.RosterPull, m *messages.RosterPage) *messages.RosterPull {
+	next := &messages.RosterPull{AfterCreationUnixMs: asked.GetAfterCreationUnixMs(), AfterSession: asked.GetAfterSession(),
+		AfterHostname: asked.GetAfterHostname(), AfterServer: asked.GetAfterServer()}
+	if n := len(m.GetSessions()); n > 0 {
+		next.AfterCreationUnixMs, next.AfterSession = m.GetSessions()[n-1].GetCreationUnixMs(), m.GetSessions()[n-1].GetId()
+	}
+	if n := len(m.GetServers()); n > 0 {
+		last := m.GetServers()[n-1]
+		next.AfterHostname, next.AfterServer = last.GetFacts().GetHostname(), last.GetId()
+	}
+	return next
+}

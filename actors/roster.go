@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"math"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -17,6 +18,9 @@ type Roster struct {
 	system  *actor.ActorSystem
 	pid     *actor.PID
 	current atomic.Pointer[roster.Snapshot]
+	clock   Clock
+	// freshUntil is when this broker counts itself behind, in unix nanoseconds.
+	freshUntil atomic.Int64
 }
 
 // publishSession puts a view on the roster and then hands answer to replyTo.
@@ -48,6 +52,9 @@ type rosterActor struct {
 	builder  *roster.Builder
 	flushing bool
 	replies  []reply
+
+	replication *replication
+	acks        []reply // what other brokers wait for
 }
 
 type reply struct {
@@ -57,37 +64,62 @@ type reply struct {
 
 // StartRoster spawns the roster with what the store holds already in it.
 func StartRoster(d *Deps, builder *roster.Builder) *Roster {
-	r := &Roster{system: d.System}
+	r := &Roster{system: d.System, clock: d.Clock}
+	r.freshUntil.Store(math.MaxInt64)
 	r.current.Store(builder.Snapshot())
 	d.Roster = r
-	r.pid = d.System.Root.Spawn(actor.PropsFromProducer(func() actor.Actor {
-		return &rosterActor{deps: d, builder: builder}
-	}))
+	r.pid, _ = d.System.Root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor {
+		return &rosterActor{deps: d, builder: builder, replication: newReplication()}
+	}, actor.WithReceiverMiddleware(guarded(d, "roster"))), RosterName)
 	return r
 }
 
 // Snapshot is the present picture; it never changes.
 func (r *Roster) Snapshot() *roster.Snapshot { return r.current.Load() }
 
+// SetOthers tells the roster who else is in the fleet.
+func (r *Roster) SetOthers(m *RostersChanged) { r.tell(m) }
+
 func (r *Roster) tell(msg any) { r.system.Root.Send(r.pid, msg) }
 
 func (r *rosterActor) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *publishSession:
-		r.builder.PutSession(m.view)
+		if r.builder.PutSession(m.view) {
+			r.replication.out.Sessions = append(r.replication.out.Sessions, m.view)
+		}
 		r.later(ctx, m.replyTo, m.answer)
 	case *publishServer:
 		if r.builder.PutServer(m.view) {
 			ctx.Send(r.deps.Placer, m.view)
+			r.replication.out.Servers = append(r.replication.out.Servers, m.view)
 		}
 		r.later(ctx, m.replyTo, m.answer)
 	case *removeSession:
+		if known, ok := r.builder.Snapshot().Session(m.id); ok {
+			r.remove(&r.replication.out.RemovedSessions, "session/", m.id, known.View.GetVersion())
+		}
 		r.builder.RemoveSession(m.id)
 		r.later(ctx, nil, nil)
 	case *removeServer:
+		if known, ok := r.builder.Snapshot().Server(m.id); ok {
+			r.remove(&r.replication.out.RemovedServers, "server/", m.id, known.View.GetVersion())
+		}
 		r.builder.RemoveServer(m.id)
 		ctx.Send(r.deps.Placer, &serverGone{m.id})
 		r.later(ctx, nil, nil)
+	case *RostersChanged:
+		r.onRostersChanged(ctx, m)
+	case *messages.RosterUpdate:
+		r.onUpdate(ctx, m)
+	case *messages.RosterAck:
+		r.onAck(ctx, m)
+	case *messages.RosterPull:
+		r.onPull(ctx, m)
+	case *messages.RosterPage:
+		r.onPage(ctx, m)
+	case *rosterTick:
+		r.onTick(ctx)
 	case *flush:
 		r.publish(ctx)
 	case actor.SystemMessage, actor.AutoReceiveMessage:
@@ -100,20 +132,42 @@ func (r *rosterActor) later(ctx actor.Context, to *actor.PID, answer any) {
 	if to != nil {
 		r.replies = append(r.replies, reply{to, answer})
 	}
+	r.flushSoon(ctx)
+}
+
+func (r *rosterActor) flushSoon(ctx actor.Context) {
 	if !r.flushing {
 		r.flushing = true
 		ctx.Send(ctx.Self(), &flush{})
 	}
 }
 
+// publish shows what was put. Who waits for something of this broker's grains is
+// answered when the others show it too.
 func (r *rosterActor) publish(ctx actor.Context) {
 	r.flushing = false
 	r.deps.Roster.current.Store(r.builder.Snapshot())
-	for i, waiting := range r.replies {
-		ctx.Send(waiting.to, waiting.answer)
-		r.replies[i] = reply{}
+	if r.replication.alone() {
+		r.answer(ctx, r.replies)
+		r.replication.out = &messages.RosterUpdate{}
+		clear(r.replies)
+		r.replies = r.replies[:0]
+		return
 	}
-	r.replies = r.replies[:0]
+	r.answer(ctx, r.acks)
+	clear(r.acks)
+	r.acks = r.acks[:0]
+	if waiting := r.replies; len(waiting) > 0 || !isEmpty(r.replication.out) {
+		r.replies = nil
+		r.send(ctx, waiting)
+	}
+}
+
+// remove remembers what is gone and tells the others.
+func (r *rosterActor) remove(out *[]*messages.Removal, kind, id string, version int64) {
+	gone := &messages.Removal{Id: id, Version: version}
+	*out = append(*out, gone)
+	r.bury(kind, gone)
 }
 
 // unhandled: a message nobody expected is a mistake of ours, never silent.

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -34,6 +35,7 @@ type serverGrain struct {
 	waiting []waitingForSave
 
 	link     *actor.PID // the agent's socket, nil = none
+	client   string     // the agent client that opened it
 	instance string     // of the agent process behind it
 	boot     string
 	rebooted bool      // the agent's first report after a boot is still to come
@@ -48,7 +50,11 @@ type serverGrain struct {
 	closes   map[string]*messages.CloseSession  // by DCV id, not yet confirmed
 	inflight map[string]inflight                // by request id
 	sent     map[string]string                  // session id -> request id of its launch in flight
+	ended    map[string]int64                   // DCV id -> reply counter of its close: older reports still show it
 	aliases  map[string]string                  // DCV id -> session id, where that is taken elsewhere
+	adopting map[string]time.Time               // DCV ids of found sessions that the roster does not show yet
+	asked    bool                               // the agent was asked for a report that has not come
+	crowded  bool                               // it was logged that the host has too many sessions made without us
 	alarm    time.Time
 }
 
@@ -60,7 +66,8 @@ type waitingForSave struct {
 
 func newServerGrain(d *Deps) actor.Actor {
 	return &serverGrain{deps: d, launches: map[string]*messages.LaunchSession{}, closes: map[string]*messages.CloseSession{},
-		inflight: map[string]inflight{}, sent: map[string]string{}, aliases: map[string]string{}}
+		inflight: map[string]inflight{}, sent: map[string]string{}, ended: map[string]int64{},
+		aliases: map[string]string{}, adopting: map[string]time.Time{}}
 }
 
 // ServerKind is the grain kind of DCV servers.
@@ -84,6 +91,10 @@ type (
 )
 
 func (g *serverGrain) Receive(ctx actor.Context) {
+	if g.retiring {
+		forward(ctx, g.deps, messages.KindServer, g.id)
+		return
+	}
 	switch m := ctx.Message().(type) {
 	case *cluster.ClusterInit:
 		g.id, g.self = m.Identity.GetIdentity(), ctx.Self()
@@ -95,12 +106,10 @@ func (g *serverGrain) Receive(ctx actor.Context) {
 		g.onSaved(ctx, m)
 	case *serverErased:
 		g.onErased(ctx, m)
+	case *actor.Terminated: // the link ended without a word
+		ctx.Send(g.self, &messages.AgentDetached{ServerId: g.id, Link: m.Who, Reason: "its link ended"})
 	case actor.SystemMessage, actor.AutoReceiveMessage:
 	default:
-		if g.retiring {
-			forward(ctx, g.deps, messages.KindServer, g.id)
-			return
-		}
 		if g.busy {
 			g.backlog.keep(ctx)
 			return
@@ -141,6 +150,8 @@ func (g *serverGrain) handle(ctx actor.Context, m mail) {
 		g.onDetached(ctx, msg)
 	case *messages.ServerSuperseded:
 		g.onSuperseded(ctx, msg)
+	case *messages.BrokerLeft:
+		g.onBrokerLeft(ctx, msg)
 	case *messages.ServerEnded:
 		g.onEnded(ctx, msg)
 	case *messages.OpenServer:
@@ -148,7 +159,7 @@ func (g *serverGrain) handle(ctx actor.Context, m mail) {
 	case *messages.CloseServer:
 		g.onCloseServer(ctx, msg, m.sender)
 	case *messages.DeadlineReached:
-		g.onDeadline(ctx)
+		g.onDeadline(ctx, msg)
 	default:
 		unhandled(g.deps, "server", msg)
 	}
@@ -183,6 +194,7 @@ func (g *serverGrain) onRelease(ctx actor.Context, m *messages.ReleaseSlot) {
 
 // onBound: a session belongs here that never asked for a slot.
 func (g *serverGrain) onBound(ctx actor.Context, m *messages.SessionBound) {
+	delete(g.adopting, m.GetDcvId())
 	slot := server.Slot{SessionID: m.GetSessionId(), DCVID: m.GetDcvId(), Owner: m.GetOwner(), Type: m.GetType(),
 		External: m.GetExternal(), Phase: server.Live}
 	if old := g.srv.Slot(m.GetSessionId()); old != nil {
@@ -303,10 +315,11 @@ func (g *serverGrain) settle(refusal *messages.Refusal) {
 func (g *serverGrain) snapshotRecord() *messages.ServerRecord {
 	next := &messages.ServerRecord{Id: g.id, MachineId: g.srv.MachineID, Closed: g.srv.Closed, Facts: g.srv.Facts}
 	if g.record != nil {
-		next.CreatedUnixMs, next.AgentClientId = g.record.GetCreatedUnixMs(), g.record.GetAgentClientId()
+		next.CreatedUnixMs = g.record.GetCreatedUnixMs()
 	} else {
 		next.CreatedUnixMs = g.deps.Clock.Now().UnixMilli()
 	}
+	next.AgentClientId = cmp.Or(g.client, g.record.GetAgentClientId())
 	return next
 }
 
@@ -315,7 +328,24 @@ func (g *serverGrain) key() persistence.Key { return persistence.Key{Kind: Recor
 // retireIfEmpty gives back the activation of a server that does not exist.
 func (g *serverGrain) retireIfEmpty() {
 	if g.record == nil && g.link == nil && !g.busy && !g.saving && !g.retiring && len(g.closes) == 0 && len(g.backlog.kept) == 0 {
-		g.retiring = true
-		g.deps.Peers.Retire(messages.KindServer, g.id, g.self)
+		g.retire()
+	}
+}
+
+func (g *serverGrain) retire() {
+	g.retiring = true
+	g.deps.Peers.Retire(messages.KindServer, g.id, g.self)
+}
+
+// giveUp implements mortal. The agent's next report is refused by the next
+// activation, which knows no link: the agent comes again.
+func (g *serverGrain) giveUp(_ *actor.PID, refusal *messages.Refusal) {
+	root := g.deps.System.Root
+	g.backlog.refuse(root, refusal)
+	for _, w := range g.waiting {
+		respond(root, w.to, refusal)
+	}
+	if !g.retiring {
+		g.retire()
 	}
 }

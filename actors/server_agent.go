@@ -1,19 +1,14 @@
 package actors
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/actors/server"
 	"opensessionmanager/messages"
 )
-
-// maxReported bounds how many sessions of one report are looked at.
-const maxReported = 10_000
 
 // claim is a second agent that says to be this server, while the first is asked
 // whether it still lives.
@@ -24,11 +19,24 @@ type claim struct {
 }
 
 func (g *serverGrain) onAttached(ctx actor.Context, m *messages.AgentAttached, sender *actor.PID) {
-	if g.link != nil && g.instance != m.GetHello().GetInstanceId() {
+	switch {
+	case g.strange(m):
+		g.deps.Logger.Warn("agent turned away: the server belongs to another agent client", "server", g.id,
+			"client", m.GetAgentClientId(), "machine", m.GetHello().GetMachineId())
+		respond(ctx, sender, &messages.AgentRejected{Refusal: duplicateIdentity()})
+	case g.link != nil && g.instance != m.GetHello().GetInstanceId():
 		g.onClaimed(ctx, m, sender)
-		return
+	default:
+		g.attach(ctx, m, sender)
 	}
-	g.attach(ctx, m, sender)
+}
+
+// strange: neither the agent client that the server id belongs to nor, for an agent
+// that had to register again, the same machine.
+func (g *serverGrain) strange(m *messages.AgentAttached) bool {
+	owner := g.record.GetAgentClientId()
+	return owner != "" && m.GetAgentClientId() != "" && owner != m.GetAgentClientId() &&
+		g.record.GetMachineId() != m.GetHello().GetMachineId()
 }
 
 // onClaimed: another agent process claims this identity. The socket may be a dead
@@ -49,7 +57,7 @@ func (g *serverGrain) onProbed(ctx actor.Context, m *messages.DescribeResponse) 
 		if alive {
 			g.successor = ""
 		} else if g.link != nil {
-			ctx.Send(g.link, &linkReplaced{}) // its end makes way for the successor
+			ctx.Send(g.link, &messages.LinkReplaced{}) // its end makes way for the successor
 		}
 		return
 	}
@@ -74,15 +82,20 @@ func duplicateIdentity() *messages.Refusal {
 func (g *serverGrain) attach(ctx actor.Context, m *messages.AgentAttached, sender *actor.PID) {
 	hello := m.GetHello()
 	if g.link != nil && !g.link.Equal(m.GetLink()) {
-		ctx.Send(g.link, &linkReplaced{})
+		ctx.Unwatch(g.link)
+		ctx.Send(g.link, &messages.LinkReplaced{})
+	}
+	ctx.Watch(m.GetLink())                   // also one that ended before we knew of it says so
+	if g.instance != hello.GetInstanceId() { // the reply counter is the agent process's
+		clear(g.ended)
+		g.srv.Slots(func(s *server.Slot) { s.LastReply = 0 })
 	}
 	g.rebooted = g.boot != "" && g.boot != hello.GetBootId()
-	g.link, g.instance, g.boot = m.GetLink(), hello.GetInstanceId(), hello.GetBootId()
-	g.lost, g.successor, g.probe = false, "", ""
+	g.link, g.instance, g.boot, g.client = m.GetLink(), hello.GetInstanceId(), hello.GetBootId(), m.GetAgentClientId()
+	g.lost, g.successor, g.probe, g.asked = false, "", "", false
 	clear(g.inflight)
 	clear(g.sent)
 	g.srv.MachineID, g.srv.Facts, g.srv.Load, g.srv.Reachable = hello.GetMachineId(), hello.GetFacts(), hello.GetLoad(), true
-	g.srv.Slots(func(s *server.Slot) { s.LastReply = 0 }) // the counter is the agent process's
 	g.supersedeOlder(ctx)
 	g.deps.Logger.Info("agent attached", "server", g.id, "host", hello.GetFacts().GetHostname(), "rebooted", g.rebooted)
 	respond(ctx, sender, &messages.AgentAccepted{})
@@ -133,7 +146,15 @@ func (g *serverGrain) onEnded(ctx actor.Context, m *messages.ServerEnded) {
 		return
 	}
 	g.takeOver(m.GetOldServerId())
-	g.describe(ctx, newRequestID())
+	g.askForReport(ctx)
+}
+
+// askForReport has a report sent soon, once for however many reasons.
+func (g *serverGrain) askForReport(ctx actor.Context) {
+	if g.link != nil && !g.asked {
+		g.asked = true
+		g.describe(ctx, newRequestID())
+	}
 }
 
 // describe has the agent send a report now.
@@ -142,10 +163,21 @@ func (g *serverGrain) describe(ctx actor.Context, requestID string) {
 		DescribeRequest: &messages.DescribeRequest{RequestId: requestID}}})
 }
 
+// onBrokerLeft: a link on a broker that is gone says no word any more.
+func (g *serverGrain) onBrokerLeft(ctx actor.Context, m *messages.BrokerLeft) {
+	if g.link != nil && slices.Contains(m.GetAddresses(), g.link.GetAddress()) {
+		g.onDetached(ctx, &messages.AgentDetached{ServerId: g.id, Link: g.link, Reason: "its broker left the fleet"})
+	}
+}
+
 func (g *serverGrain) onDetached(ctx actor.Context, m *messages.AgentDetached) {
+	if g.claim != nil && g.claim.hello.GetLink().Equal(m.GetLink()) {
+		g.claim = nil // who claimed the identity did not wait for the answer
+	}
 	if g.link == nil || !g.link.Equal(m.GetLink()) {
 		return
 	}
+	ctx.Unwatch(g.link)
 	g.deps.Logger.Info("agent detached", "server", g.id, "reason", m.GetReason())
 	g.link, g.away = nil, g.deps.Clock.Now()
 	clear(g.inflight)
@@ -157,108 +189,4 @@ func (g *serverGrain) onDetached(ctx actor.Context, m *messages.AgentDetached) {
 	} else if g.successor != "" {
 		g.endForSuccessor()
 	}
-}
-
-func (g *serverGrain) onReported(ctx actor.Context, m *messages.AgentReported, sender *actor.PID) {
-	if g.link == nil || !g.link.Equal(m.GetLink()) {
-		return // an older socket's
-	}
-	report := m.GetReport()
-	if len(report.GetSessions()) > maxReported {
-		report = proto.CloneOf(report)
-		report.Sessions = report.Sessions[:maxReported]
-	}
-	if report.GetFacts() != nil {
-		if !proto.Equal(report.GetFacts(), g.srv.Facts) {
-			g.srv.Facts = report.GetFacts()
-		}
-	}
-	if report.GetLoad() != nil {
-		g.srv.Load = report.GetLoad()
-	}
-	g.reconcile(ctx, report)
-	g.saveThen(ctx, nil, nil)
-	respond(ctx, sender, &messages.SessionsUpdateResponse{RequestId: report.GetRequestId(), Result: &messages.UpdateResult{Success: true}})
-}
-
-func (g *serverGrain) reconcile(ctx actor.Context, report *messages.SessionsUpdateRequest) {
-	found := g.srv.Reconcile(report)
-	if !report.GetLoad().GetDcvHealthy() {
-		// An agent that cannot talk to dcvserver lists what it last saw: what is not
-		// on that list is not known to be gone.
-		found.Vanished, found.Missing = nil, nil
-	}
-	for _, s := range found.Launched {
-		if _, underway := g.sent[s.Slot.SessionID]; underway || s.Slot.Phase == server.Reserved {
-			continue // its own answer comes, or the session is not durable yet
-		}
-		g.launched(s.Slot, s.Session)
-	}
-	for _, s := range found.Changed {
-		if s.Slot.Phase == server.Closing || !g.shownAlready(s) {
-			g.sessionFound(s.Slot.SessionID, s.Session, false)
-		}
-	}
-	for _, slot := range found.Missing {
-		if launch := g.launches[slot.SessionID]; launch != nil {
-			g.sendLaunch(ctx, launch)
-		}
-	}
-	for _, slot := range found.Vanished {
-		code, text := messages.CodeVanished, "its host no longer has the session"
-		if g.rebooted {
-			code, text = messages.CodeHostRestarted, "its host restarted"
-		}
-		g.tellSession(slot.SessionID, &messages.SessionVanished{SessionId: slot.SessionID, ServerId: g.boundTo(slot), Code: code, Reason: text})
-	}
-	for _, session := range found.Unclaimed {
-		g.onUnclaimed(session)
-	}
-	g.rebooted = false
-}
-
-// shownAlready: readers see the session as the report has it; its grain need not wake.
-func (g *serverGrain) shownAlready(s server.Sighting) bool {
-	entry, ok := g.deps.views().Session(s.Slot.SessionID)
-	return ok && entry.View.GetState() == messages.SessionState_SESSION_STATE_READY && entry.View.GetServerId() == g.id &&
-		entry.View.GetNumOfConnections() == int64(s.Session.GetNumOfConnections()) && s.Session.GetLastDisconnectionTime() == "" &&
-		entry.View.GetLastDisconnectionUnixMs() == 0 && s.Session.GetStorageRoot() == entry.View.GetStorageRoot()
-}
-
-func (g *serverGrain) onUnclaimed(session *messages.DcvSession) {
-	if _, closing := g.closes[session.GetId()]; closing || !plausibleID(session.GetId()) {
-		return
-	}
-	id, alias := g.aliases[session.GetId()], true
-	if id == "" {
-		id, alias = session.GetId(), false
-	}
-	g.sessionFound(id, session, alias)
-}
-
-func (g *serverGrain) sessionFound(id string, session *messages.DcvSession, alias bool) {
-	g.tellSession(id, &messages.SessionFound{SessionId: id, ServerId: g.id, MachineId: g.srv.MachineID, DcvSession: session, Alias: alias})
-}
-
-// onTaken: another host's session holds this id (each host may have its `console`).
-// From now on it is known as id@digest, the digest being this server's.
-func (g *serverGrain) onTaken(ctx actor.Context, m *messages.SessionTaken) {
-	digest := sha256.Sum256([]byte(g.srv.MachineID))
-	g.aliases[m.GetDcvId()] = m.GetDcvId() + "@" + hex.EncodeToString(digest[:4])
-	if g.link != nil { // have it reported again, now under that name
-		g.describe(ctx, newRequestID())
-	}
-}
-
-// plausibleID keeps what a host calls its sessions printable and short.
-func plausibleID(id string) bool {
-	if id == "" || len(id) > 128 {
-		return false
-	}
-	for _, r := range id {
-		if r < 0x21 || r == 0x7f || r == 0xfffd {
-			return false
-		}
-	}
-	return true
 }

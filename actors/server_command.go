@@ -3,6 +3,7 @@ package actors
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"strings"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -47,6 +48,7 @@ func (g *serverGrain) onLaunch(ctx actor.Context, m *messages.LaunchSession) {
 		return
 	}
 	slot.Phase, slot.DCVID = server.Launching, m.GetDcvId()
+	delete(g.closes, m.GetDcvId()) // a close that is still owed was of an earlier try
 	g.launches[m.GetSessionId()] = m
 	if g.lost {
 		g.launchFailed(m.GetSessionId(), messages.CodeUnreachable, "the agent of the server is away")
@@ -104,6 +106,10 @@ func (g *serverGrain) onCreated(ctx actor.Context, m *messages.CreateSessionResp
 func (g *serverGrain) launched(slot *server.Slot, session *messages.DcvSession) {
 	slot.Phase, slot.Seen = server.Live, session
 	delete(g.launches, slot.SessionID)
+	if g.boundTo(slot) != g.id {
+		g.sessionFound(slot.SessionID, session, false) // its host came back under this id meanwhile
+		return
+	}
 	g.tellSession(slot.SessionID, &messages.SessionLaunched{SessionId: slot.SessionID, ServerId: g.id, DcvSession: session})
 }
 
@@ -152,7 +158,7 @@ func (g *serverGrain) onDeleted(ctx actor.Context, m *messages.DeleteSessionResp
 		return // sent again when the agent is back
 	}
 	slot := g.srv.Slot(command.sessionID)
-	mine := slot != nil && slot.DCVID == command.dcvID
+	mine := slot != nil && slot.DCVID == command.dcvID && slot.Phase == server.Closing
 	bound := g.id
 	if mine {
 		slot.LastReply = max(slot.LastReply, m.GetSequence())
@@ -160,6 +166,7 @@ func (g *serverGrain) onDeleted(ctx actor.Context, m *messages.DeleteSessionResp
 	}
 	delete(g.closes, command.dcvID)
 	if result.GetSuccess() || result.GetCode() == messages.AgentNotFound {
+		g.ended[command.dcvID] = m.GetSequence()
 		if mine && g.srv.Release(command.sessionID) {
 			g.publish(nil, nil)
 		}
@@ -192,11 +199,9 @@ func (g *serverGrain) onCommand(ctx actor.Context, m *messages.ServerCommand, se
 	ctx.RequestWithCustomSender(g.link, frame, sender)
 }
 
-// clip bounds what an agent may say about a failure.
+// clip bounds what an agent may say about a failure, whole characters only: text that
+// is cut inside of one could not be stored.
 func clip(text string) string {
 	const most = 300
-	if len(text) > most {
-		return text[:most] + "…"
-	}
-	return text
+	return strings.ToValidUTF8(text[:min(len(text), most)], "")
 }

@@ -13,15 +13,28 @@ import (
 	"opensessionmanager/persistence"
 )
 
+// rosterPause is how long a server waits for a roster that is behind before it looks again.
+const rosterPause = 50 * time.Millisecond
+
 func (g *serverGrain) load() {
 	g.busy = true
+	g.fetch()
+}
+
+func (g *serverGrain) fetch() {
 	g.deps.Store.Load(g.key(), func(r persistence.Record, err error) {
 		g.deps.System.Root.Send(g.self, &serverLoaded{r, err})
 	})
 }
 
 func (g *serverGrain) onLoaded(ctx actor.Context, m *serverLoaded) {
+	if !g.loaded && g.deps.Roster.Behind() != nil {
+		// The slots are rebuilt from the roster: wait until it has everything.
+		g.deps.Clock.At(g.deps.Clock.Now().Add(rosterPause), g.fetch)
+		return
+	}
 	g.busy = false
+	known := g.record != nil
 	record := &messages.ServerRecord{}
 	switch err := m.err; {
 	case errors.Is(err, persistence.ErrNotFound):
@@ -40,6 +53,8 @@ func (g *serverGrain) onLoaded(ctx actor.Context, m *serverLoaded) {
 	if !g.loaded {
 		g.loaded = true
 		g.restore()
+	} else if known && g.record == nil && g.link == nil {
+		g.forgotten() // the delete had happened although nobody could say so
 	}
 	g.backlog.drain(func() bool { return g.busy }, func(m mail) { g.handle(ctx, m) })
 	g.retireIfEmpty()
@@ -48,7 +63,7 @@ func (g *serverGrain) onLoaded(ctx actor.Context, m *serverLoaded) {
 func (g *serverGrain) onLoadFailed(ctx actor.Context, err error) {
 	g.deps.Logger.Error("server could not be loaded; trying again", "server", g.id, "error", err)
 	g.busy = true
-	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), g.load)
+	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), g.fetch)
 }
 
 // restore rebuilds the slots from the sessions that are bound to this server. A
@@ -109,7 +124,12 @@ func (g *serverGrain) arm(t time.Time) {
 }
 
 // onDeadline looks at everything that depends on time; what is not due is armed anew.
-func (g *serverGrain) onDeadline(ctx actor.Context) {
+// An alarm that was replaced by an earlier one rings in vain.
+func (g *serverGrain) onDeadline(ctx actor.Context, m *messages.DeadlineReached) {
+	if g.alarm.IsZero() || m.GetStamp() != g.alarm.UnixMilli() {
+		g.retireIfEmpty()
+		return
+	}
 	now := g.deps.Clock.Now()
 	g.alarm = time.Time{}
 	freed, next := g.srv.Expire(now)
@@ -147,11 +167,21 @@ func (g *serverGrain) whileAway(ctx actor.Context, now time.Time) {
 			})
 		}
 	}
-	if at := g.away.Add(cfg.DropServer); now.Before(at) {
+	if at := g.away.Add(g.dropAfter()); now.Before(at) {
 		g.arm(at)
 	} else if !g.saving && !g.busy {
 		g.erase()
 	}
+}
+
+// dropAfter is how long the server is remembered: while it has sessions, not shorter
+// than these are, for nobody else would end them.
+func (g *serverGrain) dropAfter() time.Duration {
+	n := g.srv.Count()
+	if n.Console+n.Virtual == 0 {
+		return g.deps.Config.DropServer
+	}
+	return max(g.deps.Config.DropServer, g.deps.Config.DropSessions)
 }
 
 func (g *serverGrain) lose() {
@@ -181,14 +211,19 @@ func (g *serverGrain) onErased(ctx actor.Context, m *serverErased) {
 		return
 	}
 	g.busy = false
-	g.deps.Roster.tell(&removeServer{g.id})
 	g.record, g.version = nil, 0
+	g.forgotten()
+	g.backlog.drain(func() bool { return g.busy }, func(m mail) { g.handle(ctx, m) })
+	g.retireIfEmpty()
+}
+
+// forgotten: the record is gone from the store.
+func (g *serverGrain) forgotten() {
+	g.deps.Roster.tell(&removeServer{g.id})
 	if g.successor != "" {
 		g.deps.Peers.Tell(messages.KindServer, g.successor, &messages.ServerEnded{ServerId: g.successor, OldServerId: g.id}, nil)
 		g.successor = ""
 	}
-	g.backlog.drain(func() bool { return g.busy }, func(m mail) { g.handle(ctx, m) })
-	g.retireIfEmpty()
 }
 
 func (g *serverGrain) tellSession(id string, msg proto.Message) {

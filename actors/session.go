@@ -1,12 +1,11 @@
 package actors
 
 import (
-	"errors"
+	"bytes"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/cluster"
-	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/actors/session"
 	"opensessionmanager/messages"
@@ -20,14 +19,17 @@ type sessionGrain struct {
 	self *actor.PID
 
 	now     session.Session
-	version int64 // of the stored record; 0 = there is none
-	shown   int64 // version of the last published view
+	version int64     // of the stored record; 0 = there is none
+	shown   int64     // version of the last published view
+	armed   time.Time // the deadline that the clock knows
 
-	loaded   bool
-	busy     bool // waiting for the store
-	retiring bool // given back; what still arrives is for the next activation
-	backlog  backlog
-	askers   []*actor.PID // who waits for the outcome of a create
+	loaded    bool
+	busy      bool // waiting for the store
+	retiring  bool // given back; what still arrives is for the next activation
+	withdrawn bool // a create was refused that the store may hold nevertheless
+	backlog   backlog
+	askers    []*actor.PID // who waits for the outcome of a create
+	second    string       // the other server that was last seen to have it
 }
 
 func newSessionGrain(d *Deps) actor.Actor { return &sessionGrain{deps: d} }
@@ -55,6 +57,10 @@ type (
 )
 
 func (g *sessionGrain) Receive(ctx actor.Context) {
+	if g.retiring {
+		forward(ctx, g.deps, messages.KindSession, g.id)
+		return
+	}
 	switch m := ctx.Message().(type) {
 	case *cluster.ClusterInit:
 		g.id, g.self = m.Identity.GetIdentity(), ctx.Self()
@@ -76,10 +82,6 @@ func (g *sessionGrain) receive(ctx actor.Context) {
 		g.onPassivate()
 		return
 	}
-	if g.retiring {
-		forward(ctx, g.deps, messages.KindSession, g.id)
-		return
-	}
 	if !g.busy && !g.loaded {
 		g.load(ctx)
 	}
@@ -93,6 +95,7 @@ func (g *sessionGrain) receive(ctx actor.Context) {
 func (g *sessionGrain) handle(ctx actor.Context, m mail) {
 	switch msg := m.msg.(type) {
 	case *messages.Wake:
+		g.onWake(ctx)
 	case *messages.CreateSession:
 		g.onCreate(ctx, msg, m.sender)
 	case *messages.DeleteSession:
@@ -133,23 +136,41 @@ func (g *sessionGrain) onCreate(ctx actor.Context, m *messages.CreateSession, se
 	switch {
 	case g.version != 0 || g.now.State != session.Fresh:
 		respond(ctx, sender, g.repeated(m))
-	case len(g.askers) > 0: // the same request, twice at once
-		g.askers = append(g.askers, sender)
-	default:
+	case len(g.askers) == 0:
 		g.now = session.New(g.deps.Clock.Now(), g.id, m.GetSpec(), m.GetRequestDigest())
 		g.askers = append(g.askers, sender)
 		g.place(ctx)
+	case sameRequest(m, g.now.Digest): // twice at once
+		g.askers = append(g.askers, sender)
+	default:
+		respond(ctx, sender, keyReused())
 	}
 }
 
 // repeated answers a create for an id that exists: the same request gets the same
 // answer, another one is refused (N4).
 func (g *sessionGrain) repeated(m *messages.CreateSession) any {
-	if string(m.GetRequestDigest()) == string(g.now.Digest) && len(g.now.Digest) > 0 {
+	if sameRequest(m, g.now.Digest) {
 		return g.now.View(g.shown)
 	}
+	return keyReused()
+}
+
+func sameRequest(m *messages.CreateSession, digest []byte) bool {
+	return len(digest) > 0 && bytes.Equal(m.GetRequestDigest(), digest)
+}
+
+func keyReused() *messages.Refusal {
 	return &messages.Refusal{Code: messages.CodeKeyReused,
 		Detail: "this Idempotency-Key was used for a request with other content"}
+}
+
+// onWake: a queue that was lost asks those who wait to come again.
+func (g *sessionGrain) onWake(ctx actor.Context) {
+	if g.now.State == session.Queued {
+		g.place(ctx)
+	}
+	g.retireIfEmpty()
 }
 
 func (g *sessionGrain) onDelete(ctx actor.Context, m *messages.DeleteSession, sender *actor.PID) {
@@ -158,10 +179,12 @@ func (g *sessionGrain) onDelete(ctx actor.Context, m *messages.DeleteSession, se
 		g.cancelCreate(ctx, m)
 		respond(ctx, sender, notFound(g.id))
 		g.retireIfEmpty()
+	case g.now.State == session.Deleted && m.GetRequestId() != "" && m.GetRequestId() == g.now.DeleteRequest:
+		respond(ctx, sender, g.now.View(g.shown)) // asked again because the answer was lost
 	case g.now.State == session.Deleted:
 		respond(ctx, sender, &messages.Refusal{Code: messages.CodeSessionDeleted, Detail: "the session is deleted already"})
 	default:
-		event := session.Event{Kind: session.DeleteAsked, Force: m.GetForce()}
+		event := session.Event{Kind: session.DeleteAsked, Force: m.GetForce(), RequestID: m.GetRequestId()}
 		if m.GetForce() && g.now.OnHost() && !g.hostReachable() {
 			event.Kind = session.DeleteForced
 		}
@@ -176,11 +199,14 @@ func (g *sessionGrain) cancelCreate(ctx actor.Context, m *messages.DeleteSession
 	if g.version != 0 || len(g.askers) == 0 || !g.now.Owns(m.GetOwner()) {
 		return
 	}
-	g.answer(ctx, &messages.Refusal{Code: messages.CodeSessionDeleted, Detail: "the session was deleted before it was placed"})
+	g.answer(&messages.Refusal{Code: messages.CodeSessionDeleted, Detail: "the session was deleted before it was placed"})
 	g.now = session.Session{}
 }
 
 func (g *sessionGrain) onQueued(ctx actor.Context) {
+	if g.now.State == session.Queued {
+		return // known already
+	}
 	if g.unwanted() || !g.apply(ctx, session.Event{Kind: session.Held}, nil) {
 		g.deps.Peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.LeaveQueue{SessionId: g.id}, nil)
 		g.retireIfEmpty()
@@ -211,6 +237,9 @@ func (g *sessionGrain) onUpdatePermissions(ctx actor.Context, m *messages.Update
 }
 
 func (g *sessionGrain) onGranted(ctx actor.Context, m *messages.PlacementGranted) {
+	if g.now.OnHost() && g.now.ServerID == m.GetServerId() {
+		return // said twice: the slot is in use
+	}
 	event := session.Event{Kind: session.Granted, ServerID: m.GetServerId(), MachineID: m.GetMachineId()}
 	if g.unwanted() || !g.apply(ctx, event, nil) {
 		g.deps.Peers.Tell(messages.KindServer, m.GetServerId(), &messages.ReleaseSlot{ServerId: m.GetServerId(), SessionId: g.id}, nil)
@@ -220,7 +249,7 @@ func (g *sessionGrain) onGranted(ctx actor.Context, m *messages.PlacementGranted
 
 func (g *sessionGrain) onRefused(ctx actor.Context, m *messages.PlacementRefused) {
 	if g.now.State == session.Fresh {
-		g.answer(ctx, m.GetRefusal())
+		g.answer(m.GetRefusal())
 		g.now = session.Session{}
 		g.retireIfEmpty()
 		return
@@ -235,7 +264,7 @@ func (g *sessionGrain) onRefused(ctx actor.Context, m *messages.PlacementRefused
 // onServer takes an event of the session's own server; of another one it is old news.
 func (g *sessionGrain) onServer(ctx actor.Context, serverID string, e session.Event) {
 	if g.version == 0 || serverID != g.now.ServerID {
-		g.retireIfEmpty()
+		g.retireIfEmpty() // a slot without its session is freed by the server
 		return
 	}
 	e.ServerID = serverID
@@ -244,6 +273,7 @@ func (g *sessionGrain) onServer(ctx actor.Context, serverID string, e session.Ev
 
 func (g *sessionGrain) onDeadline(ctx actor.Context, m *messages.DeadlineReached) {
 	if g.version != 0 && !g.now.Deadline.IsZero() && m.GetStamp() == g.now.Deadline.UnixMilli() {
+		g.armed = time.Time{} // it has rung; if the change cannot be saved it must ring again
 		g.apply(ctx, session.Event{Kind: session.Overdue}, nil)
 		return
 	}
@@ -255,7 +285,7 @@ func (g *sessionGrain) place(ctx actor.Context) {
 		Requirements: g.now.Requirements(), AvoidServers: g.now.Tried}
 	if g.now.Spec.GetEnqueueRequest() {
 		g.deps.Peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.EnqueueSession{Place: place,
-			EnqueuedUnixMs: g.now.Created.UnixMilli(), Resumed: g.version != 0}, nil)
+			EnqueuedUnixMs: g.now.Created.UnixMilli(), Resumed: g.now.State == session.Queued}, nil)
 		return
 	}
 	ctx.Request(g.deps.Placer, place)
@@ -282,69 +312,11 @@ func (g *sessionGrain) apply(ctx actor.Context, e session.Event, replyTo *actor.
 	return true
 }
 
-func (g *sessionGrain) key() persistence.Key { return persistence.Key{Kind: RecordSession, ID: g.id} }
-
-func (g *sessionGrain) save(out session.Outcome, replyTo *actor.PID) {
-	g.busy = true
-	done := func(version int64, err error) {
-		g.deps.System.Root.Send(g.self, &sessionSaved{outcome: out, version: version, err: err, replyTo: replyTo})
-	}
-	data, err := proto.Marshal(out.Next.Record())
-	if err != nil {
-		done(0, err)
-		return
-	}
-	g.deps.Store.Save(persistence.Record{Key: g.key(), Version: g.version, Data: data}, done)
-}
-
-func (g *sessionGrain) onSaved(ctx actor.Context, m *sessionSaved) {
-	g.busy = false
-	if m.err != nil {
-		g.onSaveFailed(ctx, m)
-		return
-	}
-	g.version, g.loaded = m.version, true
-	g.adopt(ctx, m.outcome, m.replyTo)
-	g.drain(ctx)
-}
-
-// onSaveFailed: when in doubt, forget. What is true is in the store.
-func (g *sessionGrain) onSaveFailed(ctx actor.Context, m *sessionSaved) {
-	g.deps.Logger.Error("session could not be saved", "session", g.id, "to", m.outcome.Next.State, "error", m.err)
-	refusal := storeRefusal(m.err)
-	respond(ctx, m.replyTo, refusal)
-	g.answer(ctx, refusal)
-	if m.outcome.Next.ServerID != "" && g.version == 0 {
-		g.deps.Peers.Tell(messages.KindServer, m.outcome.Next.ServerID, &messages.ReleaseSlot{ServerId: m.outcome.Next.ServerID, SessionId: g.id}, nil)
-	}
-	g.loaded, g.version, g.now = false, 0, session.Session{}
-	// Load again soon, so that what the stored state owes is not forgotten.
-	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), func() {
-		g.deps.Peers.Tell(messages.KindSession, g.id, &messages.Wake{}, nil)
-	})
-	g.receiveAgain(ctx)
-}
-
-// receiveAgain goes on with what was kept, loading first.
-func (g *sessionGrain) receiveAgain(ctx actor.Context) {
-	if len(g.backlog.kept) > 0 {
-		g.load(ctx)
-	}
-}
-
-func storeRefusal(err error) *messages.Refusal {
-	if errors.Is(err, persistence.ErrConflict) {
-		return &messages.Refusal{Code: messages.CodeBusy, Detail: "the object was changed elsewhere at the same time", RetryAfterMs: 200}
-	}
-	return &messages.Refusal{Code: messages.CodeStoreUnavailable,
-		Detail: "the change could not be made durable; nothing was promised", RetryAfterMs: 1000}
-}
-
 // adopt makes the decision the present, acts, and shows it.
 func (g *sessionGrain) adopt(ctx actor.Context, out session.Outcome, replyTo *actor.PID) {
 	before := g.now
 	g.now = out.Next
-	g.armDeadline(before.Deadline)
+	g.armDeadline()
 	g.perform(ctx, out.Effects)
 	g.bindIfMoved(before, out.Effects)
 	if out.Soft && !changedForReaders(before, g.now) {
@@ -374,17 +346,18 @@ func (g *sessionGrain) publish(ctx actor.Context, replyTo *actor.PID) {
 	g.askers = nil
 }
 
-func (g *sessionGrain) answer(ctx actor.Context, refusal *messages.Refusal) {
+func (g *sessionGrain) answer(refusal *messages.Refusal) {
 	for _, asker := range g.askers {
-		respond(ctx, asker, refusal)
+		respond(g.deps.System.Root, asker, refusal)
 	}
 	g.askers = nil
 }
 
-func (g *sessionGrain) armDeadline(before time.Time) {
-	if g.now.Deadline.IsZero() || g.now.Deadline.Equal(before) {
+func (g *sessionGrain) armDeadline() {
+	if g.now.Deadline.IsZero() || g.now.Deadline.Equal(g.armed) {
 		return
 	}
+	g.armed = g.now.Deadline
 	g.deps.ArmSessionDeadline(g.id, g.now.Deadline)
 }
 
@@ -407,8 +380,21 @@ func (g *sessionGrain) retireIfEmpty() {
 }
 
 func (g *sessionGrain) onPassivate() {
-	if !g.retiring && !g.busy && len(g.askers) == 0 && len(g.backlog.kept) == 0 {
-		g.retiring = true
-		g.deps.Peers.Retire(messages.KindSession, g.id, g.self)
+	if !g.busy && !g.withdrawn && len(g.askers) == 0 && len(g.backlog.kept) == 0 {
+		g.retire()
+	}
+}
+
+func (g *sessionGrain) retire() {
+	g.retiring = true
+	g.deps.Peers.Retire(messages.KindSession, g.id, g.self)
+}
+
+// giveUp implements mortal. What the stored state owes is done by the next activation.
+func (g *sessionGrain) giveUp(_ *actor.PID, refusal *messages.Refusal) {
+	g.backlog.refuse(g.deps.System.Root, refusal)
+	g.answer(refusal)
+	if !g.retiring {
+		g.retire()
 	}
 }

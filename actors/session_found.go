@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -28,10 +29,17 @@ func (g *sessionGrain) onFound(ctx actor.Context, m *messages.SessionFound) {
 		g.apply(ctx, sighting(session.Found, m.GetServerId(), m.GetMachineId(), seen), nil)
 	case g.cameAlong(m):
 		g.apply(ctx, sighting(session.Moved, m.GetServerId(), m.GetMachineId(), seen), nil)
+	case m.GetAlias(): // the made-up name is taken as well: it cannot be shown
+		g.deps.Logger.Warn("session of a host left out: its name is taken", "session", g.id, "server", m.GetServerId())
 	case g.now.External || g.version == 0:
 		g.tellServer(m.GetServerId(), &messages.SessionTaken{ServerId: m.GetServerId(), DcvId: seen.GetId()})
-	default:
+	case !g.now.OnHost() || slices.Contains(g.now.Tried, m.GetServerId()):
 		g.apply(ctx, sighting(session.Elsewhere, m.GetServerId(), m.GetMachineId(), seen), nil)
+	default: // it lives on its own host, or may; the other one is asked again with its next report
+		if g.second != m.GetServerId() {
+			g.second = m.GetServerId()
+			g.deps.Logger.Warn("session seen on a second host and left alone", "session", g.id, "server", g.now.ServerID, "second", g.second)
+		}
 	}
 }
 
@@ -48,7 +56,7 @@ func (g *sessionGrain) cameAlong(m *messages.SessionFound) bool {
 	if g.now.External {
 		return g.now.State == session.Deleted
 	}
-	return !g.hostReachable() && g.now.State != session.Placed
+	return !g.hostReachable() && g.now.OnHost() && g.now.State != session.Placed && !slices.Contains(g.now.Tried, m.GetServerId())
 }
 
 // adoptFound takes in a session that was made on a host without us (F11).
@@ -68,8 +76,10 @@ func (g *sessionGrain) adoptFound(ctx actor.Context, m *messages.SessionFound) {
 }
 
 func sighting(kind session.Kind, serverID, machineID string, seen *messages.DcvSession) session.Event {
-	e := session.Event{Kind: kind, ServerID: serverID, MachineID: machineID,
-		Connections: int64(seen.GetNumOfConnections()), StorageRoot: seen.GetStorageRoot()}
+	e := session.Event{Kind: kind, ServerID: serverID, MachineID: machineID, Connections: max(int64(seen.GetNumOfConnections()), 0)}
+	if len(seen.GetStorageRoot()) <= maxPath {
+		e.StorageRoot = seen.GetStorageRoot()
+	}
 	if t, err := time.Parse(time.RFC3339, seen.GetLastDisconnectionTime()); err == nil {
 		e.Disconnected = t.UTC().Truncate(time.Millisecond)
 	}

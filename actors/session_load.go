@@ -15,7 +15,7 @@ import (
 // load reads the record, except for a create of an id that no reader has seen: there
 // the first save, which must not find a record, is the check.
 func (g *sessionGrain) load(ctx actor.Context) {
-	if _, isCreate := ctx.Message().(*messages.CreateSession); isCreate && len(g.backlog.kept) == 0 {
+	if _, isCreate := ctx.Message().(*messages.CreateSession); isCreate && len(g.backlog.kept) == 0 && !g.withdrawn {
 		if _, known := g.deps.views().Session(g.id); !known {
 			g.loaded = true
 			return
@@ -44,16 +44,14 @@ func (g *sessionGrain) onLoaded(ctx actor.Context, m *sessionLoaded) {
 		g.loaded, g.version = true, m.record.Version
 		g.restore(ctx, session.FromRecord(&record))
 	}
+	g.withdraw(ctx)
 	g.drain(ctx)
 	g.retireIfEmpty()
 }
 
 func (g *sessionGrain) onLoadFailed(ctx actor.Context, err error) {
 	g.deps.Logger.Error("session could not be loaded", "session", g.id, "error", err)
-	for _, waiting := range g.backlog.kept {
-		respond(ctx, waiting.sender, storeRefusal(err))
-	}
-	g.backlog.kept = nil
+	g.backlog.refuse(ctx, storeRefusal(err))
 	g.loaded, g.version = false, 0
 	g.retireIfEmpty()
 	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), func() {
@@ -73,9 +71,26 @@ func (g *sessionGrain) restore(ctx actor.Context, stored session.Session) {
 			g.now.Reason = session.Reason{Code: entry.View.GetReasonCode(), Text: entry.View.GetStateReason()}
 		}
 	}
-	g.armDeadline(time.Time{})
+	g.armDeadline()
 	g.perform(ctx, g.now.Resume())
 	g.publish(ctx, nil)
+}
+
+// withdraw ends a session that came to be although its create was refused, because
+// nobody knew whether it was saved (F41). Whoever asks again wants it after all.
+func (g *sessionGrain) withdraw(ctx actor.Context) {
+	if !g.withdrawn {
+		return
+	}
+	g.withdrawn = false
+	for _, waiting := range g.backlog.kept {
+		if again, ok := waiting.msg.(*messages.CreateSession); ok && sameRequest(again, g.now.Digest) {
+			return
+		}
+	}
+	if g.version != 0 {
+		g.apply(ctx, session.Event{Kind: session.DeleteAsked, Force: true}, nil)
+	}
 }
 
 func (g *sessionGrain) drain(ctx actor.Context) {

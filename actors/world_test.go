@@ -59,17 +59,22 @@ func worldOver(t testing.TB, store persistence.Store, options ...option) *world 
 
 func (w *world) stored() *roster.Builder {
 	b := roster.NewBuilder()
-	for _, r := range w.scan(RecordSession) {
-		var record messages.SessionRecord
-		require.NoError(w.t, proto.Unmarshal(r.Data, &record))
-		b.PutSession(session.FromRecord(&record).View(1))
-	}
 	for _, r := range w.scan(RecordServer) {
 		var record messages.ServerRecord
 		require.NoError(w.t, proto.Unmarshal(r.Data, &record))
 		s := server.New(record.GetId())
 		s.Facts, s.MachineID, s.Closed, s.Reachable = record.GetFacts(), record.GetMachineId(), record.GetClosed(), true
 		b.PutServer(s.View(1))
+	}
+	servers := b.Snapshot()
+	for _, r := range w.scan(RecordSession) {
+		var record messages.SessionRecord
+		require.NoError(w.t, proto.Unmarshal(r.Data, &record))
+		s := session.FromRecord(&record)
+		if _, known := servers.Server(s.ServerID); !known && s.State == session.Ready {
+			s.State = session.Unknown
+		}
+		b.PutSession(s.View(1))
 	}
 	return b
 }

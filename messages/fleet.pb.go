@@ -427,11 +427,13 @@ func (x *RosterAck) GetSequence() uint64 {
 type RosterPull struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	From  string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	// The session and server ids after which the page begins.
-	AfterSession  string `protobuf:"bytes,2,opt,name=after_session,json=afterSession,proto3" json:"after_session,omitempty"`
-	AfterServer   string `protobuf:"bytes,3,opt,name=after_server,json=afterServer,proto3" json:"after_server,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The places in the lists of sessions and servers after which the page begins.
+	AfterCreationUnixMs int64  `protobuf:"varint,2,opt,name=after_creation_unix_ms,json=afterCreationUnixMs,proto3" json:"after_creation_unix_ms,omitempty"`
+	AfterSession        string `protobuf:"bytes,3,opt,name=after_session,json=afterSession,proto3" json:"after_session,omitempty"`
+	AfterHostname       string `protobuf:"bytes,4,opt,name=after_hostname,json=afterHostname,proto3" json:"after_hostname,omitempty"`
+	AfterServer         string `protobuf:"bytes,5,opt,name=after_server,json=afterServer,proto3" json:"after_server,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *RosterPull) Reset() {
@@ -471,9 +473,23 @@ func (x *RosterPull) GetFrom() string {
 	return ""
 }
 
+func (x *RosterPull) GetAfterCreationUnixMs() int64 {
+	if x != nil {
+		return x.AfterCreationUnixMs
+	}
+	return 0
+}
+
 func (x *RosterPull) GetAfterSession() string {
 	if x != nil {
 		return x.AfterSession
+	}
+	return ""
+}
+
+func (x *RosterPull) GetAfterHostname() string {
+	if x != nil {
+		return x.AfterHostname
 	}
 	return ""
 }
@@ -571,6 +587,51 @@ func (x *RosterPage) GetNotYet() bool {
 	return false
 }
 
+// BrokerLeft tells a server grain that agent links on these brokers are gone.
+type BrokerLeft struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Addresses     []string               `protobuf:"bytes,1,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BrokerLeft) Reset() {
+	*x = BrokerLeft{}
+	mi := &file_fleet_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BrokerLeft) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BrokerLeft) ProtoMessage() {}
+
+func (x *BrokerLeft) ProtoReflect() protoreflect.Message {
+	mi := &file_fleet_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BrokerLeft.ProtoReflect.Descriptor instead.
+func (*BrokerLeft) Descriptor() ([]byte, []int) {
+	return file_fleet_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *BrokerLeft) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
 // LinkReplaced tells an agent link that its server's grain listens to a newer one.
 type LinkReplaced struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -580,7 +641,7 @@ type LinkReplaced struct {
 
 func (x *LinkReplaced) Reset() {
 	*x = LinkReplaced{}
-	mi := &file_fleet_proto_msgTypes[8]
+	mi := &file_fleet_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +653,7 @@ func (x *LinkReplaced) String() string {
 func (*LinkReplaced) ProtoMessage() {}
 
 func (x *LinkReplaced) ProtoReflect() protoreflect.Message {
-	mi := &file_fleet_proto_msgTypes[8]
+	mi := &file_fleet_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +666,7 @@ func (x *LinkReplaced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkReplaced.ProtoReflect.Descriptor instead.
 func (*LinkReplaced) Descriptor() ([]byte, []int) {
-	return file_fleet_proto_rawDescGZIP(), []int{8}
+	return file_fleet_proto_rawDescGZIP(), []int{9}
 }
 
 var File_fleet_proto protoreflect.FileDescriptor
@@ -640,12 +701,14 @@ const file_fleet_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\";\n" +
 	"\tRosterAck\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence\"h\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xc4\x01\n" +
 	"\n" +
 	"RosterPull\x12\x12\n" +
-	"\x04from\x18\x01 \x01(\tR\x04from\x12#\n" +
-	"\rafter_session\x18\x02 \x01(\tR\fafterSession\x12!\n" +
-	"\fafter_server\x18\x03 \x01(\tR\vafterServer\"\xf2\x01\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x123\n" +
+	"\x16after_creation_unix_ms\x18\x02 \x01(\x03R\x13afterCreationUnixMs\x12#\n" +
+	"\rafter_session\x18\x03 \x01(\tR\fafterSession\x12%\n" +
+	"\x0eafter_hostname\x18\x04 \x01(\tR\rafterHostname\x12!\n" +
+	"\fafter_server\x18\x05 \x01(\tR\vafterServer\"\xf2\x01\n" +
 	"\n" +
 	"RosterPage\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x1a\n" +
@@ -653,7 +716,10 @@ const file_fleet_proto_rawDesc = "" +
 	"\bsessions\x18\x03 \x03(\v2(.opensessionmanager.messages.SessionViewR\bsessions\x12A\n" +
 	"\aservers\x18\x04 \x03(\v2'.opensessionmanager.messages.ServerViewR\aservers\x12\x12\n" +
 	"\x04last\x18\x05 \x01(\bR\x04last\x12\x17\n" +
-	"\anot_yet\x18\x06 \x01(\bR\x06notYet\"\x0e\n" +
+	"\anot_yet\x18\x06 \x01(\bR\x06notYet\"*\n" +
+	"\n" +
+	"BrokerLeft\x12\x1c\n" +
+	"\taddresses\x18\x01 \x03(\tR\taddresses\"\x0e\n" +
 	"\fLinkReplacedB\x1dZ\x1bopensessionmanager/messagesb\x06proto3"
 
 var (
@@ -668,7 +734,7 @@ func file_fleet_proto_rawDescGZIP() []byte {
 	return file_fleet_proto_rawDescData
 }
 
-var file_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_fleet_proto_goTypes = []any{
 	(*Envelope)(nil),     // 0: opensessionmanager.messages.Envelope
 	(*Ping)(nil),         // 1: opensessionmanager.messages.Ping
@@ -678,19 +744,20 @@ var file_fleet_proto_goTypes = []any{
 	(*RosterAck)(nil),    // 5: opensessionmanager.messages.RosterAck
 	(*RosterPull)(nil),   // 6: opensessionmanager.messages.RosterPull
 	(*RosterPage)(nil),   // 7: opensessionmanager.messages.RosterPage
-	(*LinkReplaced)(nil), // 8: opensessionmanager.messages.LinkReplaced
-	(*actor.PID)(nil),    // 9: actor.PID
-	(*SessionView)(nil),  // 10: opensessionmanager.messages.SessionView
-	(*ServerView)(nil),   // 11: opensessionmanager.messages.ServerView
+	(*BrokerLeft)(nil),   // 8: opensessionmanager.messages.BrokerLeft
+	(*LinkReplaced)(nil), // 9: opensessionmanager.messages.LinkReplaced
+	(*actor.PID)(nil),    // 10: actor.PID
+	(*SessionView)(nil),  // 11: opensessionmanager.messages.SessionView
+	(*ServerView)(nil),   // 12: opensessionmanager.messages.ServerView
 }
 var file_fleet_proto_depIdxs = []int32{
-	9,  // 0: opensessionmanager.messages.Envelope.sender:type_name -> actor.PID
-	10, // 1: opensessionmanager.messages.RosterUpdate.sessions:type_name -> opensessionmanager.messages.SessionView
-	11, // 2: opensessionmanager.messages.RosterUpdate.servers:type_name -> opensessionmanager.messages.ServerView
+	10, // 0: opensessionmanager.messages.Envelope.sender:type_name -> actor.PID
+	11, // 1: opensessionmanager.messages.RosterUpdate.sessions:type_name -> opensessionmanager.messages.SessionView
+	12, // 2: opensessionmanager.messages.RosterUpdate.servers:type_name -> opensessionmanager.messages.ServerView
 	4,  // 3: opensessionmanager.messages.RosterUpdate.removed_sessions:type_name -> opensessionmanager.messages.Removal
 	4,  // 4: opensessionmanager.messages.RosterUpdate.removed_servers:type_name -> opensessionmanager.messages.Removal
-	10, // 5: opensessionmanager.messages.RosterPage.sessions:type_name -> opensessionmanager.messages.SessionView
-	11, // 6: opensessionmanager.messages.RosterPage.servers:type_name -> opensessionmanager.messages.ServerView
+	11, // 5: opensessionmanager.messages.RosterPage.sessions:type_name -> opensessionmanager.messages.SessionView
+	12, // 6: opensessionmanager.messages.RosterPage.servers:type_name -> opensessionmanager.messages.ServerView
 	7,  // [7:7] is the sub-list for method output_type
 	7,  // [7:7] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
@@ -711,7 +778,7 @@ func file_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fleet_proto_rawDesc), len(file_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

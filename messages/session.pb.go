@@ -350,8 +350,10 @@ type SessionRecord struct {
 	RequestDigest           []byte `protobuf:"bytes,17,opt,name=request_digest,json=requestDigest,proto3" json:"request_digest,omitempty"`
 	LastDisconnectionUnixMs int64  `protobuf:"varint,18,opt,name=last_disconnection_unix_ms,json=lastDisconnectionUnixMs,proto3" json:"last_disconnection_unix_ms,omitempty"`
 	StorageRoot             string `protobuf:"bytes,19,opt,name=storage_root,json=storageRoot,proto3" json:"storage_root,omitempty"`
-	unknownFields           protoimpl.UnknownFields
-	sizeCache               protoimpl.SizeCache
+	// The latest accepted delete, so that its repetition gets the same answer.
+	DeleteRequest string `protobuf:"bytes,20,opt,name=delete_request,json=deleteRequest,proto3" json:"delete_request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SessionRecord) Reset() {
@@ -513,6 +515,13 @@ func (x *SessionRecord) GetLastDisconnectionUnixMs() int64 {
 func (x *SessionRecord) GetStorageRoot() string {
 	if x != nil {
 		return x.StorageRoot
+	}
+	return ""
+}
+
+func (x *SessionRecord) GetDeleteRequest() string {
+	if x != nil {
+		return x.DeleteRequest
 	}
 	return ""
 }
@@ -929,11 +938,13 @@ func (x *CreateSession) GetRequestedBy() string {
 }
 
 type DeleteSession struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	Owner         string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
-	RequestedBy   string                 `protobuf:"bytes,4,opt,name=requested_by,json=requestedBy,proto3" json:"requested_by,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	SessionId   string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Owner       string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	Force       bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	RequestedBy string                 `protobuf:"bytes,4,opt,name=requested_by,json=requestedBy,proto3" json:"requested_by,omitempty"`
+	// The same for a request that is sent again because its answer was lost.
+	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -992,6 +1003,13 @@ func (x *DeleteSession) GetForce() bool {
 func (x *DeleteSession) GetRequestedBy() string {
 	if x != nil {
 		return x.RequestedBy
+	}
+	return ""
+}
+
+func (x *DeleteSession) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
 	}
 	return ""
 }
@@ -1981,7 +1999,7 @@ const file_session_proto_rawDesc = "" +
 	"\fstorage_root\x18\r \x01(\tR\vstorageRootB\x19\n" +
 	"\x17_max_concurrent_clientsB\x11\n" +
 	"\x0f_dcv_gl_enabledB\x13\n" +
-	"\x11_permissions_file\"\xa4\x05\n" +
+	"\x11_permissions_file\"\xcb\x05\n" +
 	"\rSessionRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
 	"\x06dcv_id\x18\x02 \x01(\tR\x05dcvId\x12<\n" +
@@ -2006,7 +2024,8 @@ const file_session_proto_rawDesc = "" +
 	"close_owed\x18\x10 \x01(\bR\tcloseOwed\x12%\n" +
 	"\x0erequest_digest\x18\x11 \x01(\fR\rrequestDigest\x12;\n" +
 	"\x1alast_disconnection_unix_ms\x18\x12 \x01(\x03R\x17lastDisconnectionUnixMs\x12!\n" +
-	"\fstorage_root\x18\x13 \x01(\tR\vstorageRoot\"\xcc\x05\n" +
+	"\fstorage_root\x18\x13 \x01(\tR\vstorageRoot\x12%\n" +
+	"\x0edelete_request\x18\x14 \x01(\tR\rdeleteRequest\"\xcc\x05\n" +
 	"\vSessionView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
 	"\x06dcv_id\x18\x02 \x01(\tR\x05dcvId\x12\x12\n" +
@@ -2043,13 +2062,15 @@ const file_session_proto_rawDesc = "" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12<\n" +
 	"\x04spec\x18\x02 \x01(\v2(.opensessionmanager.messages.SessionSpecR\x04spec\x12%\n" +
 	"\x0erequest_digest\x18\x03 \x01(\fR\rrequestDigest\x12!\n" +
-	"\frequested_by\x18\x04 \x01(\tR\vrequestedBy\"}\n" +
+	"\frequested_by\x18\x04 \x01(\tR\vrequestedBy\"\x9c\x01\n" +
 	"\rDeleteSession\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n" +
 	"\x05force\x18\x03 \x01(\bR\x05force\x12!\n" +
-	"\frequested_by\x18\x04 \x01(\tR\vrequestedBy\"\x9d\x01\n" +
+	"\frequested_by\x18\x04 \x01(\tR\vrequestedBy\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\"\x9d\x01\n" +
 	"\x18UpdateSessionPermissions\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x14\n" +

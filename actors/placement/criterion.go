@@ -35,18 +35,19 @@ const (
 	criteria // how many there are
 )
 
-// wording is the stable name of each criterion, and how to say that servers fail it.
-var wording = [criteria]struct{ name, sentence string }{
-	Fits:           {"fits", "could take it"},
-	Requirements:   {"requirements", "do not meet the requirements"},
-	Unreachable:    {"unreachable", "cannot be reached"},
-	Unhealthy:      {"unhealthy", "have no working DCV server"},
-	Closed:         {"closed", "are closed"},
-	LoggedInUser:   {"logged-in-user", "have a logged-in user"},
-	StateUnknown:   {"unknown", "are in an unknown state"},
-	TypeNotOffered: {"type-not-offered", "do not offer this type of session"},
-	Full:           {"full", "are full"},
-	OwnerLimit:     {"owner-limit", "have as many sessions of this owner as allowed"},
+// wording is the stable name of each criterion, and how to say that one server or
+// several fail it.
+var wording = [criteria]struct{ name, one, many string }{
+	Fits:           {"fits", "could take it", "could take it"},
+	Requirements:   {"requirements", "does not meet the requirements", "do not meet the requirements"},
+	Unreachable:    {"unreachable", "cannot be reached", "cannot be reached"},
+	Unhealthy:      {"unhealthy", "has no working DCV server", "have no working DCV server"},
+	Closed:         {"closed", "is closed", "are closed"},
+	LoggedInUser:   {"logged-in-user", "has a logged-in user", "have a logged-in user"},
+	StateUnknown:   {"unknown", "is in an unknown state", "are in an unknown state"},
+	TypeNotOffered: {"type-not-offered", "does not offer this type of session", "do not offer this type of session"},
+	Full:           {"full", "is full", "are full"},
+	OwnerLimit:     {"owner-limit", "has as many sessions of this owner as allowed", "have as many sessions of this owner as allowed"},
 }
 
 // String gives the stable name, as in messages.RefusalCount.
@@ -84,11 +85,18 @@ func (r *Refused) String() string {
 	for c := Requirements; c < criteria; c++ {
 		if n := r.counts[c]; n > 0 {
 			total += n
-			parts = append(parts, fmt.Sprintf("%d %s", n, wording[c].sentence))
+			verb := wording[c].many
+			if n == 1 {
+				verb = wording[c].one
+			}
+			parts = append(parts, fmt.Sprintf("%d %s", n, verb))
 		}
 	}
-	if total == 0 {
+	switch total {
+	case 0:
 		return "there are no servers"
+	case 1:
+		return "of 1 server, " + parts[0]
 	}
 	return fmt.Sprintf("of %d servers, %s", total, strings.Join(parts, ", "))
 }

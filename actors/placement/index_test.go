@@ -110,7 +110,7 @@ func TestPick_ARefusalSaysWhy(t *testing.T) {
 	req := placement.Request{Owner: "o", Type: virtual, Requirements: parse(t, "tag:pool = '0'")}
 	_, refused = ix.Pick(req)
 	require.Equal(t, "of 9 servers, 4 do not meet the requirements, 1 cannot be reached, "+
-		"1 do not offer this type of session, 1 are full, 2 have as many sessions of this owner as allowed", refused.String())
+		"1 does not offer this type of session, 1 is full, 2 have as many sessions of this owner as allowed", refused.String())
 	refusal := refused.Refusal()
 	require.Equal(t, messages.CodeNoServer, refusal.Code)
 	require.Equal(t, "No DCV server found for the given criteria", refusal.Text)

@@ -32,7 +32,7 @@ func (b *Builder) PutSession(v *messages.SessionView) bool {
 	if v.GetId() == "" {
 		return false
 	}
-	old, known := b.x.sessions.Get(v.Id)
+	old, known := b.x.sessions.get(v.Id)
 	if known {
 		if v.Version <= old.View.Version {
 			return false
@@ -43,7 +43,7 @@ func (b *Builder) PutSession(v *messages.SessionView) bool {
 	}
 	b.taken = nil
 	e := &Session{View: v}
-	b.x.sessions.Set(v.Id, e)
+	b.x.sessions.set(v.Id, e)
 	b.x.byCreation.Set(e)
 	b.x.byOwner.Set(e)
 	if v.ServerId != "" {
@@ -59,7 +59,7 @@ func moved(old, v *messages.SessionView) bool {
 
 // RemoveSession forgets a session.
 func (b *Builder) RemoveSession(id string) {
-	if old, known := b.x.sessions.Delete(id); known {
+	if old, known := b.x.sessions.remove(id); known {
 		b.taken = nil
 		b.unlist(old)
 	}
@@ -77,7 +77,7 @@ func (b *Builder) PutServer(v *messages.ServerView) bool {
 		return false
 	}
 	var facts *messages.ServerFacts
-	old, known := b.x.servers.Get(v.Id)
+	old, known := b.x.servers.get(v.Id)
 	if known {
 		if v.Version <= old.View.Version {
 			return false
@@ -92,7 +92,7 @@ func (b *Builder) PutServer(v *messages.ServerView) bool {
 	}
 	b.taken = nil
 	e := &Server{View: v}
-	b.x.servers.Set(v.Id, e)
+	b.x.servers.set(v.Id, e)
 	b.x.byHostname.Set(e)
 	b.x.byMachine.Set(e)
 	b.retag(v.Id, facts, v.Facts)
@@ -101,7 +101,7 @@ func (b *Builder) PutServer(v *messages.ServerView) bool {
 
 // RemoveServer forgets a server. Its sessions stay until they are removed.
 func (b *Builder) RemoveServer(id string) {
-	if old, known := b.x.servers.Delete(id); known {
+	if old, known := b.x.servers.remove(id); known {
 		b.taken = nil
 		b.x.byHostname.Delete(old)
 		b.x.byMachine.Delete(old)

@@ -12,12 +12,12 @@ import (
 // indexes are all trees of one picture. The entries are pointers: a node copied
 // on write is then small, and four indexes cost little memory.
 type indexes struct {
-	sessions   *btree.Map[string, *Session]
+	sessions   byID[*Session]
 	byCreation *btree.BTreeG[*Session] // creation, id
 	byOwner    *btree.BTreeG[*Session] // owner, creation, id
 	byServer   *btree.BTreeG[*Session] // server, creation, id; placed sessions only
 
-	servers    *btree.Map[string, *Server]
+	servers    byID[*Server]
 	byHostname *btree.BTreeG[*Server] // hostname, id
 	byMachine  *btree.BTreeG[*Server] // machine, id
 	byTag      *btree.BTreeG[tagged]
@@ -30,11 +30,11 @@ type tagged struct {
 
 func newIndexes() indexes {
 	return indexes{
-		sessions:   btree.NewMap[string, *Session](0),
+		sessions:   newByID[*Session](),
 		byCreation: newTree(creationOrder),
 		byOwner:    newTree(ownerOrder),
 		byServer:   newTree(serverOrder),
-		servers:    btree.NewMap[string, *Server](0),
+		servers:    newByID[*Server](),
 		byHostname: newTree(hostnameOrder),
 		byMachine:  newTree(machineOrder),
 		byTag:      newTree(tagOrder),
@@ -50,11 +50,11 @@ func newTree[T any](less func(a, b T) bool) *btree.BTreeG[T] {
 // copy is O(1): both sides share every node until they change it.
 func (x indexes) copy() indexes {
 	return indexes{
-		sessions:   x.sessions.Copy(),
+		sessions:   x.sessions.copy(),
 		byCreation: x.byCreation.Copy(),
 		byOwner:    x.byOwner.Copy(),
 		byServer:   x.byServer.Copy(),
-		servers:    x.servers.Copy(),
+		servers:    x.servers.copy(),
 		byHostname: x.byHostname.Copy(),
 		byMachine:  x.byMachine.Copy(),
 		byTag:      x.byTag.Copy(),

@@ -28,16 +28,16 @@ type Snapshot struct {
 }
 
 // Session finds a session by its id.
-func (s *Snapshot) Session(id string) (*Session, bool) { return s.x.sessions.Get(id) }
+func (s *Snapshot) Session(id string) (*Session, bool) { return s.x.sessions.get(id) }
 
 // Server finds a server by its id.
-func (s *Snapshot) Server(id string) (*Server, bool) { return s.x.servers.Get(id) }
+func (s *Snapshot) Server(id string) (*Server, bool) { return s.x.servers.get(id) }
 
 // CountSessions says how many sessions there are, in whatever state.
-func (s *Snapshot) CountSessions() int { return s.x.sessions.Len() }
+func (s *Snapshot) CountSessions() int { return s.x.sessions.len() }
 
 // CountServers says how many servers there are, reachable or not.
-func (s *Snapshot) CountServers() int { return s.x.servers.Len() }
+func (s *Snapshot) CountServers() int { return s.x.servers.len() }
 
 // SessionsOn lists the sessions bound to a server, oldest first.
 func (s *Snapshot) SessionsOn(serverID string) []*Session {

@@ -12,6 +12,8 @@ type Findings struct {
 	Launched []Sighting
 	// Changed: what it says of a living session is news.
 	Changed []Sighting
+	// Steady: a living session of which nothing new is said.
+	Steady []Sighting
 	// Unclaimed: no slot here knows this session.
 	Unclaimed []*messages.DcvSession
 	// Vanished: it should be there and is not.
@@ -47,6 +49,8 @@ func (s *Server) Reconcile(report *messages.SessionsUpdateRequest) Findings {
 		case slot.Phase == Closing || !proto.Equal(slot.Seen, session):
 			slot.Seen = session
 			found.Changed = append(found.Changed, Sighting{slot, session})
+		default:
+			found.Steady = append(found.Steady, Sighting{slot, session})
 		}
 	}
 	for _, slot := range s.slots {

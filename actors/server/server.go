@@ -39,6 +39,8 @@ type Slot struct {
 	// BoundTo is the server id the session knows: another one than this server's
 	// while its host has just come back under a new id.
 	BoundTo string
+	// Doubted is since when the session does not know of the slot; zero = it does.
+	Doubted time.Time
 	// Seen is what the latest report said, to tell only news.
 	Seen *messages.DcvSession
 }
@@ -66,6 +68,9 @@ func New(id string) *Server {
 
 // Slot returns the slot of a session, nil if it has none.
 func (s *Server) Slot(sessionID string) *Slot { return s.slots[sessionID] }
+
+// HasDCV says whether a session that the host calls so has a slot.
+func (s *Server) HasDCV(id string) bool { return s.byDCV[id] != nil }
 
 // Slots calls each for every slot, in no order.
 func (s *Server) Slots(each func(*Slot)) {

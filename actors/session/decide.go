@@ -70,8 +70,8 @@ func retryOrFail(st step) step {
 func tooSlow(st step) step {
 	st.event.Reason = Reason{Code: messages.CodeAgentTimeout, Text: "the host did not create the session in time"}
 	lost := st.next.ServerID
-	st = retryOrFail(st)
-	return st.do(Close, lost)
+	st = st.do(Close, lost) // before the next try, which may be on the same host
+	return retryOrFail(st)
 }
 
 // unbind leaves the server. The Deleted keep their server for the record.
@@ -83,7 +83,7 @@ func unbind(st step) step {
 }
 
 func leave(st step) step {
-	st.next.DeleteAsked = true
+	st.next.DeleteAsked, st.next.DeleteRequest = true, st.event.RequestID
 	return st.do(LeaveQueue, "")
 }
 
@@ -103,12 +103,13 @@ func queueOver(st step) step {
 }
 
 func closeIt(st step) step {
-	st.next.DeleteAsked = true
+	st.next.DeleteAsked, st.next.DeleteRequest = true, st.event.RequestID
 	st.next.CloseOwed = st.event.Force
 	return st.do(Close, st.next.ServerID)
 }
 
 func closeAgain(st step) step {
+	st.soft = st.next.CloseOwed || !st.event.Force // what was promised is stored
 	st.next.CloseOwed = st.next.CloseOwed || st.event.Force
 	return st.do(Close, st.next.ServerID)
 }
@@ -121,6 +122,9 @@ func closeStray(st step) step { return st.do(Close, st.event.ServerID) }
 // is told once it can be.
 func drop(st step) step {
 	st.next.DeleteAsked, st.next.CloseOwed = true, true
+	if st.event.RequestID != "" {
+		st.next.DeleteRequest = st.event.RequestID
+	}
 	return st.because(messages.CodeUnreachable, "deleted by force while its host could not be reached").
 		do(Close, st.next.ServerID).do(ReleaseSlot, st.next.ServerID)
 }
@@ -150,8 +154,17 @@ func comeBack(st step) step {
 	return st
 }
 
-func rebind(st step) step {
+// move binds the session to the server of the event and frees its slot on the other.
+func (st step) move() step {
+	if old := st.next.ServerID; old != "" && old != st.event.ServerID {
+		st = st.do(ReleaseSlot, old)
+	}
 	st.next.ServerID, st.next.MachineID = st.event.ServerID, st.event.MachineID
+	return st
+}
+
+func rebind(st step) step {
+	st = st.move()
 	if st.next.DeleteAsked {
 		return st.to(Deleting).do(Close, st.event.ServerID)
 	}
@@ -162,7 +175,7 @@ func rebind(st step) step {
 }
 
 func rebindAndClose(st step) step {
-	st.next.ServerID, st.next.MachineID = st.event.ServerID, st.event.MachineID
+	st = st.move()
 	return st.do(Close, st.event.ServerID)
 }
 
@@ -189,7 +202,7 @@ func reappear(st step) step {
 	}
 	st.next.DeleteAsked = false
 	st.next.Reason = Reason{}
-	st.next.ServerID, st.next.MachineID = st.event.ServerID, st.event.MachineID
+	st = st.move()
 	st.next.Deadline = time.Time{}
 	return note(st)
 }

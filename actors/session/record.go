@@ -21,6 +21,7 @@ func (s Session) Record() *messages.SessionRecord {
 		ReasonCode: s.Reason.Code, ReasonText: s.Reason.Text,
 		DeleteAsked: s.DeleteAsked, CloseOwed: s.CloseOwed, RequestDigest: s.Digest,
 		LastDisconnectionUnixMs: millis(s.Disconnected), StorageRoot: s.StorageRoot,
+		DeleteRequest: s.DeleteRequest,
 	}
 }
 
@@ -33,7 +34,7 @@ func FromRecord(r *messages.SessionRecord) Session {
 		Attempts: int(r.GetAttempts()), Tried: r.GetTriedServers(),
 		Reason:      Reason{Code: r.GetReasonCode(), Text: r.GetReasonText()},
 		DeleteAsked: r.GetDeleteAsked(), CloseOwed: r.GetCloseOwed(), Digest: r.GetRequestDigest(),
-		Disconnected: instant(r.GetLastDisconnectionUnixMs()), StorageRoot: r.GetStorageRoot(),
+		Disconnected: instant(r.GetLastDisconnectionUnixMs()), StorageRoot: r.GetStorageRoot(), DeleteRequest: r.GetDeleteRequest(),
 	}
 }
 

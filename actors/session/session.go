@@ -30,13 +30,14 @@ type Session struct {
 	Attempts  int      // launches tried
 	Tried     []string // servers on which a launch failed
 
-	Reason       Reason
-	DeleteAsked  bool // somebody wants it gone; survives an unreachable host
-	CloseOwed    bool // dropped by force: close it once if its host shows it again
-	Digest       []byte
-	Connections  int64
-	Disconnected time.Time // last disconnection
-	StorageRoot  string
+	Reason        Reason
+	DeleteRequest string // the latest accepted delete
+	DeleteAsked   bool   // somebody wants it gone; survives an unreachable host
+	CloseOwed     bool   // dropped by force: close it once if its host shows it again
+	Digest        []byte
+	Connections   int64
+	Disconnected  time.Time // last disconnection
+	StorageRoot   string
 }
 
 // Reason says why a session is in its state. Code is one of messages.Code….

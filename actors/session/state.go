@@ -59,6 +59,7 @@ type Event struct {
 	MachineID string
 	Reason    Reason
 	Force     bool // of DeleteAsked: give up on a host that does not answer
+	RequestID string
 	// What the host reports of a living session.
 	Connections  int64
 	Disconnected time.Time

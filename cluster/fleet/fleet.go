@@ -260,6 +260,16 @@ func outlive(logger *slog.Logger) actor.ReceiverMiddleware {
 	}
 }
 
+// Broadcast sends to every grain of a kind that lives here.
+func (f *Fleet) Broadcast(kind string, msg proto.Message) {
+	f.lookup.grains.Range(func(k, a any) bool {
+		if k.(key).kind == kind {
+			f.system.Root.Send(a.(*activation).pid, msg)
+		}
+		return true
+	})
+}
+
 // Retire implements actors.Peers.
 func (f *Fleet) Retire(kind, id string, self *actor.PID) {
 	f.system.Root.Send(f.lookup.activator, &retire{kind: kind, id: id, pid: self})

@@ -30,6 +30,9 @@ type key struct{ kind, id string }
 type activation struct {
 	pid  *actor.PID
 	used atomic.Int64 // unix seconds of the latest message
+	// senders are those between their look and their message: while there is one, the
+	// grain may not end, or the message would be dropped without a word.
+	senders atomic.Int64
 }
 
 func newLookup(f *Fleet) *lookup { return &lookup{f: f} }
@@ -81,8 +84,9 @@ func (l *lookup) Shutdown() {
 
 // tell reaches a grain of this broker, making it if need be.
 func (l *lookup) tell(ctx actor.SenderContext, kind, id string, msg proto.Message, sender *actor.PID) {
-	if pid, ok := l.active(kind, id); ok {
-		ctx.RequestWithCustomSender(pid, msg, sender)
+	if a, ok := l.enter(kind, id); ok {
+		ctx.RequestWithCustomSender(a.pid, msg, sender)
+		a.senders.Add(-1)
 		return
 	}
 	ctx.Send(l.activator, &deliver{kind: kind, id: id, msg: msg, sender: sender})
@@ -111,6 +115,26 @@ func (l *lookup) active(kind, id string) (*actor.PID, bool) {
 		a.used.Store(now)
 	}
 	return a.pid, true
+}
+
+// enter finds a grain for one message; the caller takes itself off senders when it is
+// sent. A grain that is being retired is not found, or waits for the caller.
+func (l *lookup) enter(kind, id string) (*activation, bool) {
+	k := key{kind, id}
+	found, ok := l.grains.Load(k)
+	if !ok {
+		return nil, false
+	}
+	a := found.(*activation)
+	a.senders.Add(1)
+	if again, ok := l.grains.Load(k); !ok || again != found {
+		a.senders.Add(-1)
+		return nil, false
+	}
+	if now := time.Now().Unix(); a.used.Load() != now {
+		a.used.Store(now)
+	}
+	return a, true
 }
 
 // passivateIdle asks each session grain without a message since t to retire. Servers
@@ -160,7 +184,7 @@ func (a *activator) Receive(ctx actor.Context) {
 			a.passOn(m)
 		}
 	case *retire:
-		a.onRetire(ctx, m)
+		a.onRetire(m)
 	case actor.SystemMessage, actor.AutoReceiveMessage:
 	}
 }
@@ -169,6 +193,8 @@ func (a *activator) Receive(ctx actor.Context) {
 func (a *activator) passOn(m *deliver) {
 	if owner, ok := a.lookup.f.source.Current().Owner(m.kind, m.id); ok && owner.ID != a.lookup.f.self.ID {
 		a.lookup.f.Tell(m.kind, m.id, m.msg, m.sender)
+	} else if m.sender != nil {
+		a.lookup.system.Root.Send(m.sender, &messages.Refusal{Code: messages.CodeNotReady, Detail: "this broker is in no fleet", RetryAfterMs: 200})
 	}
 }
 
@@ -192,17 +218,24 @@ func (a *activator) ensure(kind, id string) *actor.PID {
 	return pid
 }
 
-// lastWords is how long a retired grain is kept for messages whose senders looked it
-// up just before.
-const lastWords = 100 * time.Millisecond
+// lastWords is how long a retired grain waits for those who looked it up just before.
+const lastWords = 10 * time.Millisecond
 
 // onRetire makes the grain unreachable; a later message makes a new one. The old one
-// hands on what still reaches it and then ends.
-func (a *activator) onRetire(ctx actor.Context, m *retire) {
-	found, ok := a.lookup.grains.Load(key{m.kind, m.id})
+// hands on what still reaches it and ends when nobody can send to it any more.
+func (a *activator) onRetire(m *retire) {
+	k := key{m.kind, m.id}
+	found, ok := a.lookup.grains.Load(k)
 	if ok && found.(*activation).pid.Equal(m.pid) {
-		a.lookup.grains.Delete(key{m.kind, m.id})
-		root := a.lookup.system.Root
-		time.AfterFunc(lastWords, func() { root.Poison(m.pid) })
+		a.lookup.grains.Delete(k)
+		a.lookup.endWhenUnseen(found.(*activation))
 	}
+}
+
+func (l *lookup) endWhenUnseen(a *activation) {
+	if a.senders.Load() == 0 {
+		l.system.Root.Poison(a.pid) // behind every message that was sent to it
+		return
+	}
+	time.AfterFunc(lastWords, func() { l.endWhenUnseen(a) })
 }

@@ -5,6 +5,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ type Asker interface {
 // Reader has the picture of the fleet; *actors.Roster implements it.
 type Reader interface {
 	Snapshot() *roster.Snapshot
+	// Behind is nil while the picture shows all that any broker has answered.
+	Behind() error
 }
 
 // Config bounds what one broker does at once.
@@ -56,8 +59,19 @@ func New(grains Asker, reader Reader, cfg Config) *Gateway {
 		inFlight: make(chan struct{}, cfg.MaxInFlight), screenshots: make(chan struct{}, cfg.Screenshots)}
 }
 
-// Snapshot is the present picture. A fleet of one is never behind itself.
-func (g *Gateway) Snapshot() (*roster.Snapshot, *messages.Refusal) { return g.reader.Snapshot(), nil }
+// Snapshot is the present picture, refused while it may lack what another broker
+// answered: a client would take what is missing for deleted (promise 3).
+func (g *Gateway) Snapshot() (*roster.Snapshot, *messages.Refusal) {
+	if err := g.reader.Behind(); err != nil {
+		return nil, behind()
+	}
+	return g.reader.Snapshot(), nil
+}
+
+func behind() *messages.Refusal {
+	return &messages.Refusal{Code: messages.CodeNotReady, RetryAfterMs: 1000,
+		Detail: "this broker may not have seen yet what others answered"}
+}
 
 // CreateSessions has each session's grain come to life.
 func (g *Gateway) CreateSessions(ctx context.Context, in []*messages.CreateSession) []*messages.SessionResult {
@@ -85,6 +99,9 @@ func (g *Gateway) withdraw(in []*messages.CreateSession, out []*messages.Session
 
 // DeleteSessions asks each session to end.
 func (g *Gateway) DeleteSessions(ctx context.Context, in []*messages.DeleteSession) []*messages.SessionResult {
+	for _, item := range in {
+		item.RequestId = rand.Text() // the question may be sent twice
+	}
 	return g.known(ctx, len(in), func(i int) (string, proto.Message) { return in[i].GetSessionId(), in[i] })
 }
 
@@ -103,6 +120,8 @@ func (g *Gateway) known(ctx context.Context, n int, item func(int) (string, prot
 		id, _ := item(i)
 		if _, ok := snapshot.Session(id); ok {
 			ask = append(ask, i)
+		} else if g.reader.Behind() != nil {
+			out[i] = &messages.SessionResult{Outcome: &messages.SessionResult_Refusal{Refusal: behind()}}
 		} else {
 			out[i] = refuseSession(messages.CodeSessionNotFound, "no session with this id and owner")
 		}
@@ -132,6 +151,8 @@ func (g *Gateway) servers(ctx context.Context, n int, item func(int) (string, pr
 		id, _ := item(i)
 		if _, ok := snapshot.Server(id); ok {
 			ask = append(ask, i)
+		} else if g.reader.Behind() != nil {
+			out[i] = &messages.ServerResult{Outcome: &messages.ServerResult_Refusal{Refusal: behind()}}
 		} else {
 			out[i] = &messages.ServerResult{Outcome: &messages.ServerResult_Refusal{Refusal: &messages.Refusal{
 				Code: messages.CodeServerNotFound, Detail: "no server with this id"}}}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"opensessionmanager/cluster/fleet"
 	"opensessionmanager/messages"
@@ -52,8 +53,14 @@ func agentRefusal(result *messages.Result) *messages.SessionResult {
 	case messages.AgentTimeout:
 		return refuseSession(messages.CodeAgentTimeout, "the host did not answer in time")
 	default:
-		return refuseSession(messages.CodeAgentFailed, result.GetCode()+": "+result.GetError())
+		return refuseSession(messages.CodeAgentFailed, clip(result.GetCode()+": "+result.GetError()))
 	}
+}
+
+// clip bounds what an agent may say about a failure, whole characters only.
+func clip(text string) string {
+	const most = 300
+	return strings.ToValidUTF8(text[:min(len(text), most)], "")
 }
 
 func refusalOf(answer any) *messages.Refusal {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,12 +14,16 @@ import (
 	"opensessionmanager/actors/session"
 	"opensessionmanager/cluster/fleet"
 	"opensessionmanager/cluster/gateway"
+	"opensessionmanager/cluster/membership"
 	"opensessionmanager/internal/version"
 	"opensessionmanager/messages"
 )
 
 // scanPage is how many records are read from the store at once.
 const scanPage = 1000
+
+// catchUpTime is how long a joining broker waits for what the others know.
+const catchUpTime = 30 * time.Second
 
 // idle is how long a session's grain stays in memory without a message.
 const idle = 5 * time.Minute
@@ -52,56 +57,136 @@ func (n *Node) joinFleet(context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A fleet of one: nobody else has to reach it, so it listens where nobody can.
-	n.fleet, err = fleet.Start(n.system, actors.Kinds(n.deps), fleet.Config{Name: "dcv-session-manager-broker",
-		Logger: n.log, ServerTLS: serverTLS, ClientTLS: clientTLS, Host: "127.0.0.1", Idle: idle})
+	host, port := "127.0.0.1", 0 // a fleet of one listens where nobody can reach it
+	if n.opt.Source != nil {
+		host, port = n.opt.Config.Fleet.BindHost, n.opt.Config.Fleet.Port
+	}
+	n.fleet, err = fleet.Start(n.system, actors.Kinds(n.deps), fleet.Config{Name: "dcv-session-manager-broker", Logger: n.log,
+		ServerTLS: serverTLS, ClientTLS: clientTLS, Host: host, Port: port, Idle: idle, Source: n.opt.Source, Moved: n.onMoved})
 	if err != nil {
 		return err
 	}
 	n.deps.Peers = n.fleet
-	n.onStop(func(context.Context) error { n.fleet.Stop(); return nil })
+	n.links = actors.NewLinks(n.deps)
+	n.onStop(func(ctx context.Context) error { n.fleet.Stop(ctx); return nil })
 	return nil
+}
+
+// onMoved follows a change of the view: who else has a roster, which agents have to
+// say hello to another owner, and what this broker has to take up.
+func (n *Node) onMoved(before, now *membership.View) {
+	others := map[string]string{}
+	for _, m := range now.Members {
+		if m.ID != n.fleet.Self().ID {
+			others[m.ID] = m.Address
+		}
+	}
+	n.deps.Roster.SetOthers(&actors.RostersChanged{Self: n.fleet.Self().ID, Others: others})
+	var left []string
+	for _, m := range before.Members {
+		if !now.Has(m.ID) {
+			left = append(left, m.Address)
+		}
+	}
+	if len(left) > 0 {
+		n.fleet.Broadcast(messages.KindServer, &messages.BrokerLeft{Addresses: left})
+	}
+	n.links.OwnersMoved(func(kind, id string) bool { return owner(before, kind, id) != owner(now, kind, id) })
+	n.takeUp(before, now)
+}
+
+// owes says whether a session needs its grain awake. At the start the deleted ones
+// have their alarms from loadSessions.
+func owes(v *messages.SessionView, first bool) bool {
+	switch v.GetState() {
+	case messages.SessionState_SESSION_STATE_READY:
+		return false
+	case messages.SessionState_SESSION_STATE_DELETED:
+		return !first
+	default:
+		return true
+	}
+}
+
+func owner(v *membership.View, kind, id string) string {
+	m, _ := v.Owner(kind, id)
+	return m.ID
+}
+
+// takeUp wakes what came to this broker and owes something, or has a deadline that
+// only its grain keeps.
+func (n *Node) takeUp(before, now *membership.View) {
+	self, snapshot, first := n.fleet.Self().ID, n.deps.Roster.Snapshot(), len(before.Members) == 0
+	came := func(kind, id string) bool { return owner(now, kind, id) == self && owner(before, kind, id) != self }
+	for page := snapshot.Sessions(roster.SessionQuery{Limit: scanPage}); ; page = snapshot.Sessions(roster.SessionQuery{Limit: scanPage, After: page.Next}) {
+		for _, s := range page.Sessions {
+			if owes(s.View, first) && came(messages.KindSession, s.View.GetId()) {
+				n.fleet.Tell(messages.KindSession, s.View.GetId(), &messages.Wake{}, nil)
+			}
+		}
+		if !page.More {
+			break
+		}
+	}
+	for _, s := range snapshot.Servers(roster.ServerCursor{}, 0).Servers {
+		if came(messages.KindServer, s.View.GetId()) {
+			n.fleet.Tell(messages.KindServer, s.View.GetId(), &messages.Wake{}, nil)
+		}
+	}
 }
 
 // load puts everything the store holds on the roster before anybody may look, and
 // then wakes what owes something.
 func (n *Node) load(ctx context.Context) error {
 	builder := roster.NewBuilder()
-	sessions, err := n.loadSessions(ctx, builder)
-	if err != nil {
+	if err := n.loadServers(ctx, builder); err != nil {
 		return err
 	}
-	servers, err := n.loadServers(ctx, builder)
-	if err != nil {
+	if err := n.loadSessions(ctx, builder); err != nil {
 		return err
 	}
 	actors.Start(n.deps, builder)
 	n.gateway = gateway.New(n.fleet, n.deps.Roster, gateway.DefaultConfig())
 	n.serveAPI()
-	for _, id := range servers {
-		n.fleet.Tell(messages.KindServer, id, &messages.Wake{}, nil)
+	if err := n.fleet.Join(ctx); err != nil {
+		return err
 	}
-	for _, id := range sessions {
-		n.fleet.Tell(messages.KindSession, id, &messages.Wake{}, nil)
+	return n.catchUp(ctx)
+}
+
+// catchUp waits until this broker shows what every other one has answered.
+func (n *Node) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
+	defer cancel()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for n.deps.Roster.Behind() != nil {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return errors.New("the other brokers did not send what they know in time")
+		}
 	}
 	return nil
 }
 
-// loadSessions returns the ids of those that owe something. What only waits for a
-// deadline needs an alarm, not a grain.
-func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) (owing []string, err error) {
-	return owing, n.scan(ctx, actors.RecordSession, func(data []byte) error {
+// loadSessions shows each session as it was. What only waits for its time to be
+// forgotten needs an alarm, not a grain. A session whose server was forgotten meanwhile
+// is not READY: nobody speaks for it.
+func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) error {
+	servers := builder.Snapshot()
+	return n.scan(ctx, actors.RecordSession, func(data []byte) error {
 		var record messages.SessionRecord
 		if err := proto.Unmarshal(data, &record); err != nil {
 			return err
 		}
 		s := session.FromRecord(&record)
+		if _, known := servers.Server(s.ServerID); !known && s.State == session.Ready {
+			s.State, s.Reason = session.Unknown, session.Reason{Code: messages.CodeUnreachable, Text: "its server was forgotten"}
+		}
 		builder.PutSession(s.View(1))
-		switch {
-		case s.State == session.Deleted:
+		if s.State == session.Deleted {
 			n.deps.ArmSessionDeadline(s.ID, s.Deadline)
-		case len(s.Resume()) > 0:
-			owing = append(owing, s.ID)
 		}
 		return nil
 	})
@@ -109,8 +194,8 @@ func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) (owing
 
 // loadServers shows each server as it was; until its agent is back or its grace time
 // over nobody knows better.
-func (n *Node) loadServers(ctx context.Context, builder *roster.Builder) (ids []string, err error) {
-	return ids, n.scan(ctx, actors.RecordServer, func(data []byte) error {
+func (n *Node) loadServers(ctx context.Context, builder *roster.Builder) error {
+	return n.scan(ctx, actors.RecordServer, func(data []byte) error {
 		var record messages.ServerRecord
 		if err := proto.Unmarshal(data, &record); err != nil {
 			return err
@@ -118,7 +203,6 @@ func (n *Node) loadServers(ctx context.Context, builder *roster.Builder) (ids []
 		s := server.New(record.GetId())
 		s.MachineID, s.Closed, s.Facts, s.Reachable = record.GetMachineId(), record.GetClosed(), record.GetFacts(), true
 		builder.PutServer(s.View(1))
-		ids = append(ids, record.GetId())
 		return nil
 	})
 }

@@ -181,7 +181,7 @@ func (a attacher) Attach(conn agentws.Conn, agentClientID string) (agentws.Link,
 }
 
 func (n *Node) openAgentPort(c config.Connector) (err error) {
-	n.agents, err = agentws.New(agentws.Config{Authorize: n.auth.AuthorizeAgent, Attacher: attacher{actors.NewLinks(n.deps)},
+	n.agents, err = agentws.New(agentws.Config{Authorize: n.auth.AuthorizeAgent, Attacher: attacher{n.links},
 		Logger: n.log, PingInterval: n.opt.Config.Agent.PingInterval})
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"opensessionmanager/actors"
 	"opensessionmanager/cluster/fleet"
 	"opensessionmanager/cluster/gateway"
+	"opensessionmanager/cluster/membership"
 	"opensessionmanager/http/agentws"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/http/oauth"
@@ -33,6 +34,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Store replaces the one that Config names; the node closes it.
 	Store persistence.Store
+	// Source says who else is in the fleet; nil is a fleet of one.
+	Source membership.Source
 	// Tune changes the actors' times, for tests that cannot wait.
 	Tune func(*actors.Config)
 }
@@ -55,6 +58,7 @@ type Node struct {
 	deps      *actors.Deps
 	fleet     *fleet.Fleet
 	gateway   *gateway.Gateway
+	links     *actors.Links
 	agents    *agentws.Server
 	base      context.Context
 	cancel    context.CancelFunc

@@ -51,6 +51,7 @@ var who = []struct {
 	{"cmd/dcv-session-manager-broker/...", []string{"cmd/dcv-session-manager-broker/...", "cluster/node", "http/admin/adminclient", "internal/..."}},
 	{"cmd/dcv-session-manager-agent/...", []string{"cmd/dcv-session-manager-agent/...", "agent/...", "internal/..."}},
 	{"cmd/dcvsm/...", []string{"cmd/dcvsm/...", "internal/version"}}, // speaks to a broker, so knows nothing of it
+	{"cmd/internal/demo", nil}, // knows what a person has: the programs, their files and the API
 	{"cmd/...", []string{"cmd/...", "internal/...", "agent/...", "cluster/node"}},
 	{"bench/...", []string{"..."}},
 }
@@ -70,7 +71,7 @@ var only = []struct {
 	{"database/sql", []string{"persistence/mysql"}, "each database in its own folder"},
 	{"github.com/aws/aws-sdk-go-v2", []string{"agent/fingerprint", "persistence/dynamodb", "cluster/fleet"}, "few places know of a cloud"},
 	{"github.com/spf13", []string{"cmd/...", "internal/devhost/..."}, "options are read by programs"},
-	{"os/exec", []string{"agent/...", "internal/devhost/...", "cmd/dcv-devserver/...", "cluster/clustertest", "bench/..."}, "the broker runs no other program"},
+	{"os/exec", []string{"agent/...", "internal/devhost/...", "cmd/dcv-devserver/...", "cmd/internal/demo", "cluster/clustertest", "bench/..."}, "the broker runs no other program"},
 	{"unsafe", []string{"messages"}, "generated code only"},
 }
 

@@ -108,6 +108,11 @@ func (c *crashes) disturb(round int) {
 	c.broker.proc.kill()
 	close(stop)
 	workers.Wait()
+	if round%3 == 1 { // also while it is starting
+		starting := start(c.t, c.broker.log, brokerProgram, "--config", c.broker.file)
+		wait(c.t, time.Duration(c.random.IntN(80))*time.Millisecond)
+		starting.kill()
+	}
 	c.broker.start()
 }
 

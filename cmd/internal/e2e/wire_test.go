@@ -1,6 +1,9 @@
 package e2e
 
-import "net/http"
+import (
+	"encoding/json"
+	"net/http"
+)
 
 // object and list write JSON by hand.
 type (
@@ -128,4 +131,13 @@ func (c *client) refusal(item object) string {
 func (c *client) delete(id, owner string, force bool) results {
 	c.t.Helper()
 	return call[results](c, http.MethodPost, "/deleteSessions", list{object{"SessionId": id, "Owner": owner, "Force": force}})
+}
+
+// countAccepted is how many items of a request succeeded.
+func countAccepted(a answer) int {
+	var out results
+	if json.Unmarshal(a.body, &out) != nil {
+		return 0
+	}
+	return len(out.SuccessfulList)
 }

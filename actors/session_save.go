@@ -1,0 +1,72 @@
+package actors
+
+import (
+	"errors"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"opensessionmanager/actors/session"
+	"opensessionmanager/messages"
+	"opensessionmanager/persistence"
+)
+
+func (g *sessionGrain) key() persistence.Key { return persistence.Key{Kind: RecordSession, ID: g.id} }
+
+func (g *sessionGrain) save(out session.Outcome, replyTo *actor.PID) {
+	g.busy = true
+	done := func(version int64, err error) {
+		g.deps.System.Root.Send(g.self, &sessionSaved{outcome: out, version: version, err: err, replyTo: replyTo})
+	}
+	data, err := proto.Marshal(out.Next.Record())
+	if err != nil {
+		done(0, err)
+		return
+	}
+	g.deps.Store.Save(persistence.Record{Key: g.key(), Version: g.version, Data: data}, done)
+}
+
+func (g *sessionGrain) onSaved(ctx actor.Context, m *sessionSaved) {
+	g.busy = false
+	if m.err != nil {
+		g.onSaveFailed(ctx, m)
+		return
+	}
+	g.version, g.loaded = m.version, true
+	g.adopt(ctx, m.outcome, m.replyTo)
+	g.drain(ctx)
+}
+
+// onSaveFailed: when in doubt, forget. What is true is in the store.
+func (g *sessionGrain) onSaveFailed(ctx actor.Context, m *sessionSaved) {
+	g.deps.Logger.Error("session could not be saved", "session", g.id, "to", m.outcome.Next.State, "error", m.err)
+	refusal := storeRefusal(m.err)
+	respond(ctx, m.replyTo, refusal)
+	g.withdrawn = g.withdrawn || len(g.askers) > 0 && errors.Is(m.err, persistence.ErrUncertain)
+	g.answer(refusal)
+	if g.version == 0 {
+		g.tellServer(m.outcome.Next.ServerID, &messages.ReleaseSlot{ServerId: m.outcome.Next.ServerID, SessionId: g.id})
+	}
+	g.loaded, g.version, g.now = false, 0, session.Session{}
+	// Load again soon, so that what the stored state owes is not forgotten.
+	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), func() {
+		g.deps.Peers.Tell(messages.KindSession, g.id, &messages.Wake{}, nil)
+	})
+	g.receiveAgain(ctx)
+}
+
+// receiveAgain goes on with what was kept, loading first.
+func (g *sessionGrain) receiveAgain(ctx actor.Context) {
+	if len(g.backlog.kept) > 0 {
+		g.load(ctx)
+	}
+}
+
+func storeRefusal(err error) *messages.Refusal {
+	if errors.Is(err, persistence.ErrConflict) {
+		return &messages.Refusal{Code: messages.CodeBusy, Detail: "the object was changed elsewhere at the same time", RetryAfterMs: 200}
+	}
+	return &messages.Refusal{Code: messages.CodeStoreUnavailable,
+		Detail: "the change could not be made durable; nothing was promised", RetryAfterMs: 1000}
+}
