@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -43,6 +45,8 @@ type Config struct {
 	// Host and Port are where other brokers reach this one; port 0 takes a free one.
 	Host string
 	Port int
+	// Advertise is the host other brokers use, if it is not Host; it needs a Port.
+	Advertise string
 	// Source says who is in the fleet. It is joined by Start and left by Stop.
 	Source membership.Source
 	// Moved is called after each change of the view, with the grains that are not ours
@@ -188,7 +192,11 @@ func (f *Fleet) View() *membership.View { return f.source.Current() }
 // remoteConfig sets the limits the library leaves open (engine.md chapter 9).
 func (f *Fleet) remoteConfig() *remote.Config {
 	const largest = 64 << 20
-	cfg := remote.Configure(f.cfg.Host, f.cfg.Port,
+	advertised := remote.WithAdvertisedHost("") // the listener's own address
+	if f.cfg.Advertise != "" {
+		advertised = remote.WithAdvertisedHost(net.JoinHostPort(f.cfg.Advertise, strconv.Itoa(f.cfg.Port)))
+	}
+	cfg := remote.Configure(f.cfg.Host, f.cfg.Port, advertised,
 		remote.WithEndpointWriterQueueSize(1024), remote.WithEndpointWriterBatchSize(256),
 		remote.WithServerOptions(
 			grpc.Creds(credentials.NewTLS(f.cfg.ServerTLS)),

@@ -57,12 +57,15 @@ func (n *Node) joinFleet(context.Context) error {
 	if err != nil {
 		return err
 	}
-	host, port := "127.0.0.1", 0 // a fleet of one listens where nobody can reach it
-	if n.opt.Source != nil {
-		host, port = n.opt.Config.Fleet.BindHost, n.opt.Config.Fleet.Port
+	cfg := fleet.Config{Name: "dcv-session-manager-broker", Logger: n.log, ServerTLS: serverTLS, ClientTLS: clientTLS,
+		Host: "127.0.0.1", Idle: idle, Moved: n.onMoved} // alone it listens where nobody can reach it
+	if cfg.Source, err = n.source(); err != nil {
+		return err
 	}
-	n.fleet, err = fleet.Start(n.system, actors.Kinds(n.deps), fleet.Config{Name: "dcv-session-manager-broker", Logger: n.log,
-		ServerTLS: serverTLS, ClientTLS: clientTLS, Host: host, Port: port, Idle: idle, Source: n.opt.Source, Moved: n.onMoved})
+	if cfg.Source != nil {
+		cfg.Host, cfg.Port, cfg.Advertise = n.opt.Config.Fleet.BindHost, n.opt.Config.Fleet.Port, n.advertised()
+	}
+	n.fleet, err = fleet.Start(n.system, actors.Kinds(n.deps), cfg)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ func (l *loader) check() {
 	l.checkProxies()
 	l.checkPersistence()
 	l.checkDiscovery()
+	l.checkConsul()
 	l.warnOfMissingFeatures()
 	l.warnOfOpenDoors()
 	l.warnOfSampleSecrets()
@@ -107,18 +108,34 @@ func (l *loader) checkPersistence() {
 // answer for a part of the sessions.
 func (l *loader) checkDiscovery() {
 	f := &l.cfg.Fleet
-	const fix = "run one broker and remove the line"
+	const fix = "name a Consul with consul-address, or run one broker, and remove the line"
 	for _, address := range f.Addresses {
 		if !l.isThisBroker(address) || len(f.Addresses) > 1 {
-			l.refuse(l.of(&f.Addresses), "a fleet of several brokers is "+notSupported, fix)
+			l.refuse(l.of(&f.Addresses), "this way of finding other brokers is "+notSupported, fix)
 			break
 		}
 	}
 	if f.MulticastGroup != "" {
-		l.refuse(l.of(&f.MulticastGroup), "a fleet of several brokers is "+notSupported, fix)
+		l.refuse(l.of(&f.MulticastGroup), "this way of finding other brokers is "+notSupported, fix)
 	}
 	if f.AWSTargetGroupARN != "" {
-		l.refuse(l.of(&f.AWSTargetGroupARN), "a fleet of several brokers is "+notSupported, fix)
+		l.refuse(l.of(&f.AWSTargetGroupARN), "this way of finding other brokers is "+notSupported, fix)
+	}
+}
+
+// checkConsul: brokers of a fleet need a store that all of them see.
+func (l *loader) checkConsul() {
+	c, store := &l.cfg.Consul, &l.cfg.Storage.StateStore
+	switch o := l.of(store); {
+	case c.Address == "" && *store == "consul":
+		l.refuse(o, "Consul is not named", "give "+l.of(&c.Address).key)
+	case c.Address != "" && o.line != 0 && *store != "consul":
+		l.refuse(o, quote(*store)+" is not shared with the other brokers of the fleet", "write consul, or remove the line")
+	case c.Address != "":
+		*store = "consul"
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		l.refuse(l.of(&c.CertFile), "a certificate and its key are given together or not at all", "give both "+l.of(&c.CertFile).key+" and "+l.of(&c.KeyFile).key)
 	}
 }
 

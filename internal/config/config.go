@@ -43,6 +43,7 @@ type Config struct {
 	Throttling    Throttling    `group:"Throttling"`
 	Logging       Logging       `group:"Logging"`
 	Fleet         Fleet         `group:"Other brokers"`
+	Consul        Consul        `group:"Consul"`
 	Persistence   Persistence   `group:"External database"`
 	Metrics       Metrics       `group:"CloudWatch metrics"`
 	Vendor        Vendor        `group:"Accepted, without effect"`
@@ -69,7 +70,7 @@ func (a Agent) Connector() Connector {
 // Storage says where the broker keeps what must survive a restart.
 type Storage struct {
 	WorkingPath Path   `prop:"session-manager-working-path" default:"" doc:"Folder for the broker's data, keys and certificates; only the broker's user may have access. Without a value it is /var/lib/dcvsmbroker if that folder exists and may be written to, else ./dcvsm-broker."`
-	StateStore  string `prop:"state-store" default:"embedded" oneof:"embedded,memory" doc:"Where sessions, keys and registered clients are kept. 'embedded': a database file in the working path, which survives a restart. 'memory': everything is lost when the broker stops."`
+	StateStore  string `prop:"state-store" default:"embedded" oneof:"embedded,memory,consul" doc:"Where sessions, keys and registered clients are kept. 'embedded': a database file in the working path, which survives a restart. 'memory': everything is lost when the broker stops. 'consul': in the key-value store of Consul, shared by all brokers of the fleet; that is the value whenever consul-address is given."`
 }
 
 // Authorization says who may call the broker.
@@ -162,10 +163,23 @@ type Logging struct {
 	KeepFiles   int    `prop:"log-files-kept" default:"9" range:"1..10000" doc:"How many older files are kept."`
 }
 
-// Fleet says how brokers find each other. This version runs a single broker.
+// Consul names the Consul agent through which the brokers of a fleet find each other
+// and in which they keep what they share.
+type Consul struct {
+	Address    string `prop:"consul-address" default:"" doc:"Consul agent, as in 127.0.0.1:8500 or https://consul.example:8501. With it the brokers that name the same Consul and prefix are one fleet. Without it the broker is alone."`
+	Token      Secret `prop:"consul-token" default:"" doc:"ACL token. It needs service:write for dcv-session-manager-broker and key:write below the prefix."`
+	CAFile     Path   `prop:"consul-ca-file" default:"" doc:"CA of the agent's certificate, PEM."`
+	CertFile   Path   `prop:"consul-cert-file" default:"" doc:"Certificate to show to the agent, PEM."`
+	KeyFile    Path   `prop:"consul-key-file" default:"" doc:"Its private key, PEM."`
+	ServerName string `prop:"consul-tls-server-name" default:"" doc:"Name in the agent's certificate, if it is not the one of consul-address."`
+	Prefix     string `prop:"consul-prefix" default:"dcv-session-manager/" doc:"What the keys of this fleet begin with. Fleets that share a Consul need different ones."`
+}
+
+// Fleet says how brokers reach each other.
 type Fleet struct {
-	Port              int      `prop:"broker-to-broker-port" default:"47100" range:"1..65535" status:"later" doc:"Port for messages between brokers."`
-	BindHost          string   `prop:"broker-to-broker-bind-host" default:"0.0.0.0" status:"later" doc:"Address that it listens on."`
+	Port              int      `prop:"broker-to-broker-port" default:"47100" range:"1..65535" doc:"Port for messages between brokers, used with consul-address."`
+	BindHost          string   `prop:"broker-to-broker-bind-host" default:"0.0.0.0" doc:"Address that it listens on."`
+	Advertise         string   `prop:"broker-to-broker-advertised-host" default:"" doc:"Name or address under which the other brokers reach this one. Without a value it is the bind host, or the first address of the machine if that is 0.0.0.0."`
 	DiscoveryPort     int      `prop:"broker-to-broker-discovery-port" default:"47500" range:"1..65535" status:"later" doc:"Port for finding other brokers."`
 	Addresses         []string `prop:"broker-to-broker-discovery-addresses" default:"" status:"later" doc:"Addresses (host:port) of the brokers of the fleet. This version accepts only its own, as in 127.0.0.1:47500."`
 	MulticastGroup    string   `prop:"broker-to-broker-discovery-multicast-group" default:"" status:"later" doc:"Finds brokers by multicast. Refused by this version."`
