@@ -33,11 +33,14 @@ func TestHostileAgents_AreCutOffWithAReason(t *testing.T) {
 	b.api.awaitState(id, "READY")
 	token, secret := b.agentToken()
 
+	silent := b.socket(token) // never says hello (F27)
+
 	doorStaysShut(t, b, token)
 	framesThatEndTheSocket(t, b, token)
 	framesThatAreBorne(t, b, token)
 	falseTokensOfUsers(t, b, id)
 	stolenIdentity(t, b, token, server)
+	require.NotEmpty(t, endOf(t, silent, "silence").Text)
 
 	require.NoError(t, b.healthy())
 	b.api.awaitState(id, "READY")
