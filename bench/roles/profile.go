@@ -13,6 +13,7 @@ import (
 type Runtime struct {
 	Goroutines int
 	LiveHeap   uint64 // bytes, after a collection
+	Stacks     uint64 // bytes
 }
 
 // profiling is what every role can be asked: profiles go to files.
@@ -43,7 +44,7 @@ func profiling() child.Commands {
 			runtime.GC()
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
-			return Runtime{Goroutines: runtime.NumGoroutine(), LiveHeap: m.HeapAlloc}, nil
+			return Runtime{Goroutines: runtime.NumGoroutine(), LiveHeap: m.HeapAlloc, Stacks: m.StackInuse}, nil
 		}),
 	}
 }

@@ -104,22 +104,25 @@ func (r *Run) compareDescribe(sender *child.Child, broker, bare *server, session
 		}
 	}
 	r.say("describe: %d sessions, %s: %d rounds", sessions, q.name, r.Scale.Rounds)
-	err = r.profiled(broker.Child, fmt.Sprintf("describe %d %s", sessions, q.name), func() error {
-		for range r.Scale.Rounds {
-			ours, oursCPU, err := run(broker)
-			if err != nil {
-				return err
+	name := fmt.Sprintf("describe %d %s", sessions, q.name)
+	err = r.profiled(broker.Child, name, func() error {
+		return r.profiled(bare.Child, name+" bare", func() error {
+			for range r.Scale.Rounds {
+				ours, oursCPU, err := run(broker)
+				if err != nil {
+					return err
+				}
+				theirs, theirsCPU, err := run(bare)
+				if err != nil {
+					return err
+				}
+				rate.Add(ours.PerSecond(), theirs.PerSecond())
+				cpu.Add(theirsCPU, oursCPU)
+				p50.Add(float64(ours.P50.Microseconds()), float64(theirs.P50.Microseconds()))
+				p99.Add(float64(ours.P99.Microseconds()), float64(theirs.P99.Microseconds()))
 			}
-			theirs, theirsCPU, err := run(bare)
-			if err != nil {
-				return err
-			}
-			rate.Add(ours.PerSecond(), theirs.PerSecond())
-			cpu.Add(theirsCPU, oursCPU)
-			p50.Add(float64(ours.P50.Microseconds()), float64(theirs.P50.Microseconds()))
-			p99.Add(float64(ours.P99.Microseconds()), float64(theirs.P99.Microseconds()))
-		}
-		return nil
+			return nil
+		})
 	})
 	if err != nil {
 		return err

@@ -110,8 +110,8 @@ func (r *Run) full(ctx context.Context) error {
 	r.budget(name, "resident", "MB", float64(used.Resident)/megabyte, limit)
 	r.Report.Add(report.Row{Scenario: name, Measure: "live heap of it", Unit: "MB", Measured: float64(inside.LiveHeap) / megabyte,
 		Baseline: float64(used.Resident) / megabyte, Of: "resident", Ratio: float64(inside.LiveHeap) / float64(used.Resident)})
-	r.Report.Note("Full broker: ready %.1f s after its start with %d stored sessions; %d agents connected in %.0f s; peak %.0f MB; %d goroutines.",
-		ready.Seconds(), sessions, agents, connected.Seconds(), float64(used.Peak)/megabyte, inside.Goroutines)
+	r.Report.Note("Full broker: ready %.1f s after its start with %d stored sessions; %d agents connected in %.0f s; peak %.0f MB; %d goroutines with %.0f MB of stacks.",
+		ready.Seconds(), sessions, agents, connected.Seconds(), float64(used.Peak)/megabyte, inside.Goroutines, float64(inside.Stacks)/megabyte)
 	if share != 1 {
 		r.Report.Note("The memory budget was scaled to %.0f MB: 50 MB idle and %.2f of the rest.", limit, share)
 	}

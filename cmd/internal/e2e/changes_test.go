@@ -186,6 +186,21 @@ func TestReboot_EndsTheSessionsOfTheHost(t *testing.T) {
 	h.fault(control.Fault{Kind: control.LoseSession, Session: one})
 	require.Contains(t, b.api.awaitState(one, "DELETED").StateReason, "no longer has the session")
 	b.api.awaitState(other, "READY")
+
+	// In the middle of a create: it is tried again once the host is up (F10).
+	h.fault(control.Fault{Kind: control.Stall, Command: control.CreateSession, Times: 1})
+	third := b.api.created(virtual("carol"))
+	await(t, "the create to be under way", func() error {
+		answer, err := h.ask(control.Request{Command: control.Status})
+		if err == nil && len(answer.Status.Faults) > 0 {
+			err = fmt.Errorf("not yet: %+v", answer.Status.Faults)
+		}
+		return err
+	})
+	h.fault(control.Fault{Kind: control.Restart})
+	b.api.awaitState(other, "DELETED")
+	b.api.awaitState(third, "READY")
+	h.awaitSession(third, true)
 }
 
 // Many clients at once never get more out of a host than it has (promise 5; F44).

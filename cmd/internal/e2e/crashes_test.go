@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	crashRounds  = 16
+	crashRounds  = 20
 	crashHosts   = 4
 	crashCreates = 3 // clients that create, and as many that delete
 )
