@@ -49,6 +49,7 @@ type engine struct {
 	log     io.Writer
 	stops   []func()
 	deps    *actors.Deps
+	fleet   *fleet.Fleet
 	gateway *gateway.Gateway
 	serial  atomic.Int64
 }
@@ -78,6 +79,9 @@ func (e *engine) start(c EngineConfig) (any, error) {
 		return nil, err
 	}
 	actors.Start(e.deps, roster.NewBuilder())
+	if err := e.fleet.Join(context.Background()); err != nil {
+		return nil, err
+	}
 	e.gateway = gateway.New(e.deps.Peers.(*fleet.Fleet), e.deps.Roster, gateway.DefaultConfig())
 	return nil, e.attach(c.Servers)
 }
@@ -106,7 +110,8 @@ func (e *engine) join(folder string, logger *slog.Logger) error {
 		return err
 	}
 	e.deps.Peers = f
-	e.onStop(f.Stop)
+	e.fleet = f
+	e.onStop(func() { f.Stop(context.Background()) })
 	return nil
 }
 

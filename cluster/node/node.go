@@ -24,6 +24,7 @@ import (
 	"opensessionmanager/internal/certs"
 	"opensessionmanager/internal/config"
 	"opensessionmanager/persistence"
+	"opensessionmanager/persistence/consul"
 	"opensessionmanager/persistence/embedded"
 	"opensessionmanager/persistence/memory"
 )
@@ -152,6 +153,14 @@ func (n *Node) openStore(context.Context) error {
 	switch {
 	case n.opt.Store != nil:
 		n.store = n.opt.Store
+	case n.opt.Config.Storage.StateStore == "consul":
+		c := n.opt.Config.Consul
+		store, err := consul.Open(consul.Config{Addresses: []string{c.Address}, Token: c.Token.Reveal(), Prefix: c.Prefix, Logger: n.log,
+			TLS: consul.TLS{CAFile: string(c.CAFile), CertFile: string(c.CertFile), KeyFile: string(c.KeyFile), ServerName: c.ServerName}})
+		if err != nil {
+			return err
+		}
+		n.store = store
 	case n.opt.Config.Storage.StateStore == "memory":
 		n.log.Warn("sessions, keys and clients are kept in memory only and are lost when the broker stops", "key", "state-store")
 		n.store = memory.New()
