@@ -6,6 +6,10 @@ MODULE  := opensessionmanager
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X $(MODULE)/internal/version.Version=$(VERSION)
 
+# The server that tests start. It is not shipped, and building it takes 5 minutes of a
+# processor, once per change of its go.mod; after make clean some seconds.
+CONSUL := $(BIN)/consul
+
 STATICCHECK := $(BIN)/staticcheck
 STATICCHECK_VERSION := v0.8.2
 # Texts that go over the wire begin as the vendor's do, so ST1005 (lower case) is off.
@@ -23,13 +27,19 @@ RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 RACE_PACKAGES = $$($(GO) list ./... | grep -v -e '/cluster/')
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate check test test-short race fuzz bench microbench demo docs clean
+.PHONY: help build tools generate check test test-short race fuzz bench microbench demo docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build the programs into bin/ (static, no C)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/dcv*
+
+tools: $(CONSUL) ## Build the servers that tests start (Consul: 5 minutes, once)
+
+$(CONSUL): tools/consul/go.mod tools/consul/go.sum
+	GOBIN=$(BIN) $(GO) install -C tools/consul -trimpath -ldflags '-s -w' tool
+	@touch $@
 
 generate: ## Write the generated files anew (needs protoc)
 	$(GO) generate ./...
@@ -46,7 +56,7 @@ check: $(STATICCHECK) ## Format, vet, staticcheck, generated files, rules of the
 $(STATICCHECK):
 	GOBIN=$(BIN) $(GO) install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
 
-test: ## Run all tests, and those that can with the race detector
+test: tools ## Run all tests, and those that can with the race detector
 	$(GO) test -count=1 ./...
 	$(MAKE) --no-print-directory race
 
@@ -54,7 +64,7 @@ test-short: ## Run what needs nothing but Go, in under two minutes
 	$(GO) test -short ./...
 	$(GO) test -short $(RACE) ./actors/...
 
-race: ## Run the tests with the race detector
+race: tools ## Run the tests with the race detector
 	$(GO) test -count=1 $(RACE) $(RACE_PACKAGES)
 
 fuzz: ## Run every fuzz target for FUZZTIME (10s)

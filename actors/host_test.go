@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -16,6 +17,7 @@ type host struct {
 	w        *world
 	id       string
 	machine  string
+	client   string
 	instance string
 	boot     string
 	facts    *messages.ServerFacts
@@ -25,17 +27,19 @@ type host struct {
 	sessions map[string]*messages.DcvSession
 	sequence int64
 	creates  int
+	socket   *hostSocket
 	fail     string // code with which creates fail
 	silent   bool   // commands are taken and never answered
+	mute     bool   // commands are done and never answered
+	gate     bool   // the agent keeps its limits, as real ones do
 	closed   chan struct{}
-	welcome  chan *messages.HelloResponse
 	most     int // most sessions at once
 }
 
 var instances atomic.Int64
 
 func (w *world) host(id string, change ...func(*messages.ServerFacts)) *host {
-	h := &host{w: w, id: id, machine: "machine-" + id, boot: "boot-1", sessions: map[string]*messages.DcvSession{},
+	h := &host{w: w, id: id, machine: "machine-" + id, client: "client-1", boot: "boot-1", sessions: map[string]*messages.DcvSession{},
 		facts: &messages.ServerFacts{Hostname: id, Ip: "10.0.0.1", Os: &messages.Os{Family: "linux"}, MaxVirtualSessions: -1,
 			MaxConcurrentSessionsPerUser: -1, MaxConsoleSessions: 1, Cpu: &messages.Cpu{NumberOfCpus: 2}, Tags: map[string]string{"host": id}}}
 	for _, c := range change {
@@ -64,29 +68,34 @@ func (h *host) connect() *host {
 
 func (h *host) hello() *messages.HelloResponse {
 	h.w.t.Helper()
-	h.mu.Lock()
-	h.closed, h.welcome = make(chan struct{}), make(chan *messages.HelloResponse, 1)
-	socket := &hostSocket{host: h, closed: h.closed, welcome: h.welcome}
-	h.mu.Unlock()
-	link, err := NewLinks(h.w.deps).Attach(socket, "client-1")
+	return <-h.dial().welcome
+}
+
+// dial opens a socket and says hello, without waiting for what comes of it.
+func (h *host) dial() *hostSocket {
+	h.w.t.Helper()
+	socket := &hostSocket{host: h, closed: make(chan struct{}), welcome: make(chan *messages.HelloResponse, 1)}
+	link, err := NewLinks(h.w.deps).Attach(socket, h.client)
 	require.NoError(h.w.t, err)
 	socket.link.Store(link)
 	h.mu.Lock()
-	h.link = link
+	h.closed, h.socket, h.link = socket.closed, socket, link
+	hello := &messages.HelloRequest{RequestId: newRequestID(), ProtocolVersion: &messages.ProtocolVersion{Major: 1}, ServerId: h.id,
+		MachineId: h.machine, BootId: h.boot, InstanceId: h.instance, Facts: h.facts, Load: &messages.ServerLoad{DcvHealthy: true}}
 	h.mu.Unlock()
-	link.Received(&messages.AgentFrame{Body: &messages.AgentFrame_HelloRequest{HelloRequest: &messages.HelloRequest{
-		RequestId: newRequestID(), ProtocolVersion: &messages.ProtocolVersion{Major: 1}, ServerId: h.id, MachineId: h.machine,
-		BootId: h.boot, InstanceId: h.instance, Facts: h.facts, Load: &messages.ServerLoad{DcvHealthy: true}}}})
-	return <-socket.welcome
+	link.Received(&messages.AgentFrame{Body: &messages.AgentFrame_HelloRequest{HelloRequest: hello}})
+	return socket
 }
 
 // disconnect loses the socket as a network does.
 func (h *host) disconnect() {
 	h.mu.Lock()
 	link := h.link
-	h.link = nil
+	h.link, h.socket = nil, nil
 	h.mu.Unlock()
-	link.Closed("test")
+	if link != nil {
+		link.Closed("test")
+	}
 }
 
 func (h *host) report() {
@@ -161,35 +170,78 @@ func (s *hostSocket) Send(frame *messages.AgentFrame) error {
 	h := s.host
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if s != h.socket {
+		return errors.New("the network lost this connection")
+	}
 	if h.silent {
 		return nil
 	}
+	if frame.GetSessionsUpdateResponse() != nil {
+		return nil
+	}
 	h.sequence++
+	answer := h.do(frame)
+	if answer != nil && !h.mute {
+		s.link.Load().Received(answer)
+	}
+	return nil
+}
+
+// do is the agent doing what it is told.
+func (h *host) do(frame *messages.AgentFrame) *messages.AgentFrame {
 	ok := &messages.Result{Success: true}
 	switch b := frame.GetBody().(type) {
 	case *messages.AgentFrame_CreateSessionRequest:
-		r := b.CreateSessionRequest
-		h.creates++
-		answer := &messages.CreateSessionResponse{RequestId: r.GetRequestId(), Sequence: h.sequence, Result: ok}
-		if h.fail != "" {
-			answer.Result = &messages.Result{Code: h.fail, Error: "as told"}
-		} else {
-			answer.Session = &messages.DcvSession{Id: r.GetSessionId(), Owner: r.GetOwner(), Name: r.GetName(), Type: r.GetType(), Status: "created"}
-			h.sessions[r.GetSessionId()] = answer.Session
-			h.most = max(h.most, len(h.sessions))
-		}
-		s.link.Load().Received(&messages.AgentFrame{Body: &messages.AgentFrame_CreateSessionResponse{CreateSessionResponse: answer}})
+		return &messages.AgentFrame{Body: &messages.AgentFrame_CreateSessionResponse{CreateSessionResponse: h.create(b.CreateSessionRequest)}}
 	case *messages.AgentFrame_DeleteSessionRequest:
 		delete(h.sessions, b.DeleteSessionRequest.GetSessionId())
-		s.link.Load().Received(&messages.AgentFrame{Body: &messages.AgentFrame_DeleteSessionResponse{DeleteSessionResponse: &messages.DeleteSessionResponse{
-			RequestId: b.DeleteSessionRequest.GetRequestId(), Sequence: h.sequence, Result: ok}}})
+		return &messages.AgentFrame{Body: &messages.AgentFrame_DeleteSessionResponse{DeleteSessionResponse: &messages.DeleteSessionResponse{
+			RequestId: b.DeleteSessionRequest.GetRequestId(), Sequence: h.sequence, Result: ok}}}
 	case *messages.AgentFrame_DescribeRequest:
 		h.reportLocked()
-		s.link.Load().Received(&messages.AgentFrame{Body: &messages.AgentFrame_DescribeResponse{DescribeResponse: &messages.DescribeResponse{
-			RequestId: b.DescribeRequest.GetRequestId(), Sequence: h.sequence, Result: ok}}})
+		return &messages.AgentFrame{Body: &messages.AgentFrame_DescribeResponse{DescribeResponse: &messages.DescribeResponse{
+			RequestId: b.DescribeRequest.GetRequestId(), Sequence: h.sequence, Result: ok}}}
 	case *messages.AgentFrame_SetPermissionsRequest:
-		s.link.Load().Received(&messages.AgentFrame{Body: &messages.AgentFrame_SetPermissionsResponse{SetPermissionsResponse: &messages.SetPermissionsResponse{
-			RequestId: b.SetPermissionsRequest.GetRequestId(), Sequence: h.sequence, Result: ok}}})
+		return &messages.AgentFrame{Body: &messages.AgentFrame_SetPermissionsResponse{SetPermissionsResponse: &messages.SetPermissionsResponse{
+			RequestId: b.SetPermissionsRequest.GetRequestId(), Sequence: h.sequence, Result: ok}}}
+	case *messages.AgentFrame_ScreenshotRequest:
+		return &messages.AgentFrame{Body: &messages.AgentFrame_ScreenshotResponse{ScreenshotResponse: &messages.ScreenshotResponse{
+			RequestId: b.ScreenshotRequest.GetRequestId(), Sequence: h.sequence, Result: ok,
+			Images: []*messages.ScreenshotImage{{Format: "png", Data: []byte(b.ScreenshotRequest.GetSessionId())}}}}}
+	default:
+		return nil
 	}
-	return nil
+}
+
+func (h *host) create(r *messages.CreateSessionRequest) *messages.CreateSessionResponse {
+	h.creates++
+	answer := &messages.CreateSessionResponse{RequestId: r.GetRequestId(), Sequence: h.sequence, Result: &messages.Result{Success: true}}
+	switch {
+	case h.sessions[r.GetSessionId()] != nil: // creating what exists succeeds
+	case h.fail != "":
+		answer.Result = &messages.Result{Code: h.fail, Error: "as told"}
+		return answer
+	case h.gate && h.full(r.GetOwner()):
+		answer.Result = &messages.Result{Code: messages.AgentLimitReached, Error: "full"}
+		return answer
+	default:
+		h.sessions[r.GetSessionId()] = &messages.DcvSession{Id: r.GetSessionId(), Owner: r.GetOwner(), Name: r.GetName(), Type: r.GetType(), Status: "created"}
+		h.most = max(h.most, len(h.sessions))
+	}
+	answer.Session = h.sessions[r.GetSessionId()]
+	return answer
+}
+
+func (h *host) full(owner string) bool {
+	all, his := int32(0), int32(0)
+	for _, s := range h.sessions {
+		if s.GetType() == "virtual" {
+			all++
+			if s.GetOwner() == owner {
+				his++
+			}
+		}
+	}
+	most, perUser := h.facts.GetMaxVirtualSessions(), h.facts.GetMaxConcurrentSessionsPerUser()
+	return most >= 0 && all >= most || perUser >= 0 && his >= perUser
 }

@@ -113,13 +113,11 @@ func (g *serverGrain) launched(slot *server.Slot, session *messages.DcvSession) 
 	g.tellSession(slot.SessionID, &messages.SessionLaunched{SessionId: slot.SessionID, ServerId: g.id, DcvSession: session})
 }
 
-// launchFailed frees the slot and tells the session, which seeks another host.
+// launchFailed tells the session, which seeks another host. It frees the slot once it
+// has stored that it leaves: until then the store binds it here.
 func (g *serverGrain) launchFailed(sessionID, code, text string) {
 	delete(g.launches, sessionID)
 	delete(g.sent, sessionID)
-	if g.srv.Release(sessionID) {
-		g.publish(nil, nil)
-	}
 	g.tellSession(sessionID, &messages.SessionLaunchFailed{SessionId: sessionID, ServerId: g.id, Code: code, Message: text})
 }
 
@@ -166,10 +164,9 @@ func (g *serverGrain) onDeleted(ctx actor.Context, m *messages.DeleteSessionResp
 	}
 	delete(g.closes, command.dcvID)
 	if result.GetSuccess() || result.GetCode() == messages.AgentNotFound {
+		// The slot stays until the session has stored its end: if that fails, the next
+		// report, which lacks it, tells it again.
 		g.ended[command.dcvID] = m.GetSequence()
-		if mine && g.srv.Release(command.sessionID) {
-			g.publish(nil, nil)
-		}
 		g.tellSession(command.sessionID, &messages.SessionClosed{SessionId: command.sessionID, ServerId: bound})
 		return
 	}

@@ -45,7 +45,7 @@ func (g *sessionGrain) onSaveFailed(ctx actor.Context, m *sessionSaved) {
 	respond(ctx, m.replyTo, refusal)
 	g.withdrawn = g.withdrawn || len(g.askers) > 0 && errors.Is(m.err, persistence.ErrUncertain)
 	g.answer(refusal)
-	if g.version == 0 {
+	if g.version == 0 && !g.withdrawn { // else it may be stored, and is bound to its slot
 		g.tellServer(m.outcome.Next.ServerID, &messages.ReleaseSlot{ServerId: m.outcome.Next.ServerID, SessionId: g.id})
 	}
 	g.loaded, g.version, g.now = false, 0, session.Session{}

@@ -29,6 +29,7 @@ type world struct {
 	clock *manualClock
 	peers *localPeers
 	store persistence.Store
+	stop  func() // as kill -9 does: what was being saved is, what was not is lost
 }
 
 type option func(*Config)
@@ -49,11 +50,12 @@ func worldOver(t testing.TB, store persistence.Store, options ...option) *world 
 	for _, o := range options {
 		o(&w.deps.Config)
 	}
+	w.stop = sync.OnceFunc(func() { system.Shutdown(); committer.Close() })
+	t.Cleanup(w.stop)
 	w.peers = &localPeers{deps: w.deps, grains: map[string]*actor.PID{}}
 	w.deps.Peers = w.peers
 	Start(w.deps, w.stored())
 	w.wakeStored()
-	t.Cleanup(func() { system.Shutdown(); committer.Close() })
 	return w
 }
 

@@ -2,6 +2,7 @@ package session
 
 import (
 	"time"
+	"unique"
 
 	"opensessionmanager/messages"
 )
@@ -30,7 +31,9 @@ func FromRecord(r *messages.SessionRecord) Session {
 	return Session{
 		ID: r.GetId(), DCVID: r.GetDcvId(), Spec: r.GetSpec(), External: r.GetExternal(),
 		State: State(r.GetState()), Created: instant(r.GetCreatedUnixMs()), Since: instant(r.GetSinceUnixMs()),
-		Deadline: instant(r.GetDeadlineUnixMs()), ServerID: r.GetServerId(), MachineID: r.GetMachineId(),
+		// Many sessions share a server: so that a hundred thousand of them do not keep
+		// as many copies of its long id.
+		Deadline: instant(r.GetDeadlineUnixMs()), ServerID: shared(r.GetServerId()), MachineID: shared(r.GetMachineId()),
 		Attempts: int(r.GetAttempts()), Tried: r.GetTriedServers(),
 		Reason:      Reason{Code: r.GetReasonCode(), Text: r.GetReasonText()},
 		DeleteAsked: r.GetDeleteAsked(), CloseOwed: r.GetCloseOwed(), Digest: r.GetRequestDigest(),
@@ -72,6 +75,8 @@ func (s Session) seen() (messages.SessionState, messages.SessionSubstate) {
 		return messages.SessionState_SESSION_STATE_UNKNOWN, messages.SessionSubstate_SESSION_SUBSTATE_NONE
 	}
 }
+
+func shared(id string) string { return unique.Make(id).Value() }
 
 func millis(t time.Time) int64 {
 	if t.IsZero() {

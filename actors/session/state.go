@@ -220,6 +220,11 @@ func (s Session) Resume() []Effect {
 		return []Effect{{Kind: Launch, ServerID: s.ServerID}}
 	case Deleting:
 		return []Effect{{Kind: Close, ServerID: s.ServerID}}
+	case Unknown:
+		if s.DeleteAsked {
+			return []Effect{{Kind: Close, ServerID: s.ServerID}}
+		}
+		return nil
 	case Deleted:
 		return []Effect{{Kind: ReleaseSlot, ServerID: s.ServerID}}
 	default:

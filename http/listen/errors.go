@@ -20,10 +20,17 @@ const (
 	CodeInternal       = "INTERNAL_ERROR"
 )
 
+const headerRequestID = "X-Request-Id"
+
 // Fail makes the answer the project's error: status, header X-Error-Code and
 // the body {"error": "<text>"}, with one space after the colon because clients
-// compare it (contract section 1.1). What the response held before is dropped.
+// compare it (contract section 1.1). What the response held before is dropped, except
+// for its X-Request-Id; one that had none gets one, as every answer of the API has.
 func Fail(rc *fasthttp.RequestCtx, status int, code, text string) {
+	id := string(rc.Response.Header.Peek(headerRequestID))
+	if id == "" {
+		id = uuid.NewString()
+	}
 	quoted, err := json.Marshal(text)
 	if err != nil { // a string always encodes
 		quoted = []byte(`""`)
@@ -32,6 +39,7 @@ func Fail(rc *fasthttp.RequestCtx, status int, code, text string) {
 	rc.SetStatusCode(status)
 	rc.SetContentType("application/json")
 	rc.Response.Header.Set("X-Error-Code", code)
+	rc.Response.Header.Set(headerRequestID, id)
 	body := make([]byte, 0, len(quoted)+12)
 	body = append(body, `{"error": `...)
 	body = append(body, quoted...)
@@ -72,7 +80,7 @@ func recovering(next fasthttp.RequestHandler, logger *slog.Logger) fasthttp.Requ
 				slog.Any("panic", reason),
 				slog.String("stack", string(debug.Stack())))
 			Fail(rc, fasthttp.StatusInternalServerError, CodeInternal, "Internal error, request "+id)
-			rc.Response.Header.Set("X-Request-Id", id)
+			rc.Response.Header.Set(headerRequestID, id)
 		}()
 		next(rc)
 	}

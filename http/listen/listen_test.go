@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"github.com/valyala/fasthttp"
 	"go.uber.org/goleak"
@@ -158,6 +159,7 @@ func TestServer_RefusesWhatExceedsItsLimits(t *testing.T) {
 		require.Equal(t, c.status, response.StatusCode, name)
 		require.Equal(t, c.body, string(body), name)
 		require.Equal(t, "application/json", response.Header.Get("Content-Type"), name)
+		require.NoError(t, uuid.Validate(response.Header.Get("X-Request-Id")), name)
 		require.Empty(t, response.Header.Get("Server"), name)
 	}
 }

@@ -68,10 +68,11 @@ var only = []struct {
 	{"github.com/asynkron/protoactor-go", []string{"messages", "actors", "cluster/..."}, "the engine could be replaced"},
 	{"google.golang.org/grpc", []string{"cluster/..."}, "the engine could be replaced"},
 	{"go.etcd.io/bbolt", []string{"persistence/embedded"}, "each database in its own folder"},
+	{"github.com/hashicorp/consul", []string{"persistence/consul/...", "cluster/fleet"}, "each database in its own folder"},
 	{"database/sql", []string{"persistence/mysql"}, "each database in its own folder"},
 	{"github.com/aws/aws-sdk-go-v2", []string{"agent/fingerprint", "persistence/dynamodb", "cluster/fleet"}, "few places know of a cloud"},
 	{"github.com/spf13", []string{"cmd/...", "internal/devhost/..."}, "options are read by programs"},
-	{"os/exec", []string{"agent/...", "internal/devhost/...", "cmd/dcv-devserver/...", "cmd/internal/demo", "cluster/clustertest", "bench/..."}, "the broker runs no other program"},
+	{"os/exec", []string{"agent/...", "internal/devhost/...", "cmd/dcv-devserver/...", "cmd/internal/demo", "cluster/clustertest", "persistence/consul/consultest", "bench/..."}, "the broker runs no other program"},
 	{"unsafe", []string{"messages"}, "generated code only"},
 }
 

@@ -51,6 +51,7 @@ func run() int {
 		fmt.Fprintf(os.Stderr, "demo: unexpected argument %q; see demo -help\n", flag.Arg(0))
 		return exitUsage
 	}
+	signal.Ignore(syscall.SIGPIPE) // a reader who went away must not keep us from cleaning up
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	console := newConsole(os.Stdout, os.Getenv)

@@ -120,7 +120,7 @@ func (s *stage) startHosts(ctx context.Context) (string, error) {
 	if err := s.write("statement", after(statement, "software-statement: ")); err != nil {
 		return "", err
 	}
-	s.command(s.program(agentProgram) + " --config " + s.path("agent-1", "agent.conf") + "   # and two more")
+	s.command(s.program(agentProgram) + " --config " + s.path("agent-1", "agent.conf") + "  # and two more")
 	for _, h := range hosts() {
 		if err := s.startAgent(ctx, h); err != nil {
 			return "", err

@@ -84,6 +84,7 @@ func (s *stage) perform(ctx context.Context) error {
 		}
 		s.answer(answer, time.Since(began))
 	}
+	s.procs.stop()
 	s.summary()
 	return nil
 }
@@ -104,10 +105,14 @@ func (s *stage) await(ctx context.Context, what string, try func(context.Context
 	defer cancel()
 	tick := time.NewTicker(pollTime)
 	defer tick.Stop()
+	reason := errors.New("no answer")
 	for {
 		err := try(limited)
 		if err == nil {
 			return nil
+		}
+		if limited.Err() == nil { // else the time was over in the middle of it
+			reason = err
 		}
 		if died := s.procs.check(); died != nil {
 			return fmt.Errorf("while waiting for %s: %w", what, died)
@@ -115,10 +120,7 @@ func (s *stage) await(ctx context.Context, what string, try func(context.Context
 		select {
 		case <-tick.C:
 		case <-limited.Done():
-			if errors.Is(err, context.DeadlineExceeded) {
-				err = errors.New("no answer")
-			}
-			return fmt.Errorf("waited %.0f s for %s: %w", waitTime.Seconds(), what, err)
+			return fmt.Errorf("waited %.0f s for %s: %w", waitTime.Seconds(), what, reason)
 		}
 	}
 }
@@ -152,7 +154,7 @@ func (s *stage) curl(path string) string {
 
 // admin runs an admin command against the running broker.
 func (s *stage) admin(ctx context.Context, arguments ...string) (string, error) {
-	s.command(s.program(brokerProgram) + " --config " + s.path("broker.properties") + " " + strings.Join(arguments, " "))
+	s.command(s.program(brokerProgram)+" --config "+s.path("broker.properties"), strings.Join(arguments, " "))
 	all := append([]string{"--config", s.path("broker.properties")}, arguments...)
 	return runs(ctx, s.program(brokerProgram), all...)
 }
