@@ -1,0 +1,155 @@
+package membership
+
+import (
+	"fmt"
+	"time"
+)
+
+// read takes an answer about the document that was asked for at the given time.
+func (k *Keeper) read(place Stored, asked time.Time) error {
+	var d *document
+	var err error
+	if place.Document != nil {
+		if d, err = decode(place.Document, k.opt.Protocol); err != nil {
+			return k.unreadable(place, err)
+		}
+	}
+	shown, fate := k.judge(d)
+	if shown != nil {
+		k.board.Show(shown)
+	}
+	k.take(place, d, shown != nil, asked)
+	switch fate {
+	case nowJoined:
+		k.log.Info("joined the fleet", "epoch", d.Epoch, "members", len(d.Members))
+		close(k.joined)
+	case nowRemoved:
+		k.log.Error("the others removed this broker from the fleet: it must join again under a new identity", "epoch", d.Epoch)
+		close(k.removed)
+		k.end()
+	case nowParted:
+		close(k.parted)
+	case nowRefused:
+		close(k.joined)
+	}
+	return nil
+}
+
+// fate is what a document means to this broker.
+type fate int
+
+const (
+	unchanged fate = iota
+	nowJoined
+	nowRemoved
+	nowParted
+	nowRefused
+)
+
+// judge says what a new document means to this broker, enters the phase that follows,
+// and returns the view to show, nil for none.
+func (k *Keeper) judge(d *document) (*View, fate) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if d == nil || lost(d, k.held) || k.held != nil && d.Epoch == k.held.Epoch {
+		return nil, unchanged
+	}
+	in := d.has(k.self.ID)
+	switch k.phase {
+	case joining:
+		if d.removed(k.self.ID) {
+			return nil, k.refuse(ErrRemoved)
+		}
+		if in {
+			k.phase = member
+			return d.view(), nowJoined
+		}
+		return nil, unchanged
+	case member:
+		if !in {
+			k.phase = expelled
+			k.confirmed.Store(nil)
+			return d.view(), nowRemoved
+		}
+		return d.view(), unchanged
+	case leaving:
+		if !in {
+			k.phase = over
+			return d.view(), nowParted
+		}
+		return d.view(), unchanged
+	}
+	return nil, unchanged
+}
+
+// refuse makes Join fail.
+func (k *Keeper) refuse(why error) fate {
+	if k.phase != joining {
+		return unchanged
+	}
+	k.phase, k.failure = over, why
+	return nowRefused
+}
+
+// take makes a document the stored one, and the held one if its view was shown: only
+// now, so that the time until the next removal begins after everybody here saw this one.
+func (k *Keeper) take(place Stored, d *document, shown bool, asked time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.opt.Now()
+	if !k.asked || place.Version != k.version {
+		k.quiet = time.Time{} // whoever was faster, the next proposal has a new base
+	}
+	k.asked, k.garbled, k.version, k.stored, k.left = true, false, place.Version, d, marks(place.Left)
+	switch {
+	case d != nil:
+		k.missing = time.Time{}
+	case k.missing.IsZero():
+		k.missing = now
+		if k.held != nil {
+			k.log.Error("the fleet's view is gone from the registry: writing it anew", "epoch", k.held.Epoch)
+		}
+	}
+	if shown {
+		k.tell(d)
+		k.adopt(d, now)
+		k.missed(now)
+	}
+	if k.phase == member && d != nil && k.held != nil && d.Epoch == k.held.Epoch && !lost(d, k.held) {
+		k.confirmed.Store(&asked)
+	}
+	k.look()
+}
+
+// tell logs what a view changed.
+func (k *Keeper) tell(d *document) {
+	if k.held == nil {
+		return
+	}
+	var added, removed []string
+	for _, m := range d.Members {
+		if !k.held.has(m.ID) {
+			added = append(added, m.ID)
+		}
+	}
+	for _, m := range k.held.Members {
+		if !d.has(m.ID) {
+			removed = append(removed, m.ID)
+		}
+	}
+	k.log.Info("the fleet changed", "epoch", d.Epoch, "members", len(d.Members), "added", added, "removed", removed)
+}
+
+// unreadable refuses a document that is not ours: a broker that wants to join gives
+// up, a member keeps its view, and nobody overwrites what it does not understand.
+func (k *Keeper) unreadable(place Stored, why error) error {
+	why = fmt.Errorf("%w (%s; if it is nobody's, delete it and the members write it anew)", why, k.registry.Place())
+	k.mu.Lock()
+	k.asked, k.garbled, k.version, k.stored, k.missing = true, true, place.Version, nil, time.Time{}
+	fate := k.refuse(why)
+	k.mu.Unlock()
+	if fate == nowRefused {
+		close(k.joined)
+	}
+	return why
+}

@@ -1,0 +1,53 @@
+package membership
+
+import (
+	"fmt"
+	"time"
+)
+
+// Contact implements Source.
+//
+// A majority confirms a view by answering probes at the same epoch. It must be more
+// than this broker itself: one that is alone in its view cannot know, without the
+// registry, whether others went on without it.
+func (k *Keeper) Contact() error {
+	now := k.opt.Now()
+	if at := k.confirmed.Load(); at != nil && age(now, *at) <= k.opt.TTL {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.phase == expelled:
+		return ErrRemoved
+	case k.phase != member:
+		return ErrNotMember
+	case k.majority(now):
+		return nil
+	}
+	return fmt.Errorf("%w for %v", ErrNoContact, k.unconfirmed(now).Round(time.Millisecond))
+}
+
+func (k *Keeper) majority(now time.Time) bool {
+	agree := 1
+	for _, p := range k.probes {
+		if !p.confirmed.IsZero() && age(now, p.confirmed) <= k.opt.TTL {
+			agree++
+		}
+	}
+	return agree > 1 && 2*agree > len(k.held.Members)
+}
+
+// unconfirmed is for how long the registry has not shown this broker's view.
+func (k *Keeper) unconfirmed(now time.Time) time.Duration {
+	if at := k.confirmed.Load(); at != nil {
+		return age(now, *at)
+	}
+	return 0
+}
+
+// age is the time since then by the monotonic or the wall clock, whichever says more:
+// the former stands still while a virtual machine is suspended, the latter may be set.
+func age(now, then time.Time) time.Duration {
+	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
+}

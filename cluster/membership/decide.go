@@ -1,0 +1,232 @@
+package membership
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// deadlyProbes is how many probes in a row must fail before a member counts as dead.
+const deadlyProbes = 2
+
+// rebuildStep is by how much a view that is written anew exceeds the one it is made
+// from: by more than the views that somebody else may have seen meanwhile.
+const rebuildStep = 100
+
+// rules are the times by which decide goes.
+type rules struct {
+	grace     time.Duration // how long the registry must have missed a member
+	pace      time.Duration // between removals of members that did not leave
+	settle    time.Duration // before the first view, if nobody else is there
+	wait      time.Duration // before the first view, if others are there who should have one
+	isolation time.Duration // how much longer a broker hesitates that reaches nobody
+	freshness time.Duration // age at which a failed probe says nothing any more
+}
+
+// probed is what probing a member has shown.
+type probed struct {
+	failures int // in a row
+	at       time.Time
+}
+
+// situation is all that decide knows.
+type situation struct {
+	rules
+	now  time.Time
+	self Entry
+	// stored is the document in the registry, nil if there is none, and held the one
+	// this broker acts by, nil until it is a member.
+	stored, held *document
+	missing      time.Time // since when there is no document
+	// healthy are the entries the registry lists; nil: it did not answer lately.
+	healthy  map[string]Entry
+	left     map[string]bool
+	absent   map[string]time.Time // members not listed, since when by our own clock
+	suspects map[string]time.Time // members whose connection the transport lost, and when
+	probes   map[string]probed
+	removal  time.Time // of the latest member that did not leave
+}
+
+// proposal is a document that should follow the stored one.
+type proposal struct {
+	next    *document
+	removed string   // the one member that next is without
+	why     string   // it was removed
+	clear   []string // marks of leavers that have served
+}
+
+// decide says how the fleet's document should change now, nil for not at all. All
+// brokers decide by the same rules, and the first to check and set wins.
+func decide(s *situation) *proposal {
+	if s.healthy == nil {
+		return nil // unknown is not absent
+	}
+	if s.stored == nil && s.held == nil {
+		return first(s)
+	}
+	if _, ok := s.healthy[s.self.ID]; !ok {
+		return nil // who is not well itself does not judge others
+	}
+	base, rebuilt := s.base()
+	if base == nil || base.removed(s.self.ID) || s.left[s.self.ID] {
+		return nil
+	}
+	p := &proposal{next: base}
+	s.admit(p)
+	if !rebuilt && base.has(s.self.ID) {
+		s.expel(p)
+	}
+	if p.next == base && !rebuilt {
+		return nil
+	}
+	next := *p.next
+	next.Epoch++
+	p.next = &next
+	for id := range s.left {
+		if !next.has(id) {
+			p.clear = append(p.clear, id)
+		}
+	}
+	slices.Sort(p.clear)
+	return p
+}
+
+// first proposes the first view of a fleet. If others are listed they must have had a
+// view: its loss is for them to mend, unless they do not within the wait.
+func first(s *situation) *proposal {
+	wait := s.settle
+	for id := range s.healthy {
+		if id != s.self.ID {
+			wait = s.wait
+		}
+	}
+	if s.now.Sub(s.missing) < wait {
+		return nil
+	}
+	return &proposal{next: &document{Protocol: s.self.Protocol, Epoch: 1, Members: []Entry{s.self}}}
+}
+
+// base is what the next view is made from: the stored document, or, if that was lost,
+// set back or written by somebody who did not know ours, the one we hold.
+func (s *situation) base() (base *document, rebuilt bool) {
+	if !lost(s.stored, s.held) {
+		return s.stored, false
+	}
+	base = s.held
+	above := base.Epoch
+	if s.stored != nil {
+		above = max(above, s.stored.Epoch)
+	}
+	d := *base
+	d.Epoch = above + rebuildStep
+	return &d, true
+}
+
+// lost says that what is stored cannot have come after what is held.
+func lost(stored, held *document) bool {
+	switch {
+	case held == nil:
+		return false
+	case stored == nil || stored.Epoch < held.Epoch:
+		return true
+	}
+	return stored.Epoch == held.Epoch && !slices.Equal(stored.Members, held.Members)
+}
+
+// admit adds whoever is healthy, at once.
+func (s *situation) admit(p *proposal) {
+	for _, id := range slices.Sorted(maps.Keys(s.healthy)) {
+		e := s.healthy[id]
+		switch {
+		case p.next.has(id), p.next.removed(id), s.left[id]:
+		case len(p.next.Members) >= maxMembers:
+			return
+		case s.misfit(p.next, e) == nil:
+			p.next = p.next.with(e)
+		}
+	}
+}
+
+// misfit is a living member of d that e shares no protocol with.
+func (s *situation) misfit(d *document, e Entry) *Entry {
+	for _, m := range d.Members {
+		if _, alive := s.healthy[m.ID]; alive && !s.left[m.ID] && m.ID != e.ID && !compatible(m, e) {
+			return &m
+		}
+	}
+	return nil
+}
+
+// expel removes at most one member: a leaver before all others.
+func (s *situation) expel(p *proposal) {
+	for _, m := range p.next.Members {
+		if m.ID != s.self.ID && s.left[m.ID] {
+			p.removed, p.why = m.ID, "it left"
+			break
+		}
+	}
+	if p.removed == "" {
+		p.removed, p.why = s.dead(p.next)
+	}
+	if p.removed != "" {
+		p.next = p.next.without(gone{ID: p.removed, UnixMS: s.now.UnixMilli(), Left: s.left[p.removed]})
+	}
+}
+
+// dead picks a member that may be removed now. The order makes brokers agree.
+func (s *situation) dead(d *document) (id, why string) {
+	if !s.removal.IsZero() && s.now.Sub(s.removal) < s.pace {
+		return "", "" // what the last one owned is still settling
+	}
+	for _, m := range d.Members {
+		if m.ID == s.self.ID || !s.silent(m.ID) {
+			continue
+		}
+		if since, ok := s.absent[m.ID]; ok && s.now.Sub(since) >= s.grace {
+			return m.ID, "the registry misses it and it does not answer"
+		}
+		if since, ok := s.suspects[m.ID]; ok && (!s.isolated(d) || s.now.Sub(since) >= s.isolation) {
+			return m.ID, "its connection is lost and it does not answer"
+		}
+	}
+	return "", ""
+}
+
+// silent says that the latest probes of a member failed, just now.
+func (s *situation) silent(id string) bool {
+	p := s.probes[id]
+	return p.failures >= deadlyProbes && s.now.Sub(p.at) <= s.freshness
+}
+
+// isolated says that nobody answers this broker though there are several others:
+// then it is likelier that it is this broker whom the others cannot reach.
+func (s *situation) isolated(d *document) bool {
+	others := 0
+	for _, m := range d.Members {
+		if m.ID == s.self.ID {
+			continue
+		}
+		if !s.silent(m.ID) {
+			return false
+		}
+		others++
+	}
+	return others > 1
+}
+
+// doubtful lists the members that must be probed: the suspects, and those the registry
+// has missed for some of the grace, in which a leaver's mark arrives.
+func doubtful(s *situation) []Entry {
+	if s.held == nil {
+		return nil
+	}
+	var doubt []Entry
+	for _, m := range s.held.Members {
+		since, absent := s.absent[m.ID]
+		_, suspect := s.suspects[m.ID]
+		if m.ID != s.self.ID && !s.left[m.ID] && (suspect || absent && s.now.Sub(since) >= s.grace/2) {
+			doubt = append(doubt, m)
+		}
+	}
+	return doubt
+}

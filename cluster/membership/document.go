@@ -1,0 +1,182 @@
+package membership
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"slices"
+	"strconv"
+	"unicode"
+)
+
+// Bounds of a document. A fleet of brokers is small; what exceeds them is not ours.
+const (
+	maxDocument = 256 << 10 // bytes
+	maxMembers  = 500
+	maxGone     = 64 // remembered; the oldest is forgotten first
+	maxName     = 128
+	maxAddress  = 262 // a DNS name, a colon and a port
+	maxEpoch    = 1 << 62
+)
+
+// document is the view as the registry keeps it.
+type document struct {
+	// Protocol is the lowest version among the members, in whose form this is.
+	Protocol int     `json:"protocol"`
+	Epoch    uint64  `json:"epoch"`
+	Members  []Entry `json:"members"`
+	// Gone are the incarnations that were removed lately: never to be added again,
+	// whatever the registry says of them.
+	Gone []gone `json:"gone,omitempty"`
+}
+
+type gone struct {
+	ID     string `json:"id"`
+	UnixMS int64  `json:"removed_unix_ms"` // by the clock of who removed it
+	Left   bool   `json:"left,omitempty"`  // by its own will
+}
+
+// decode reads what the registry holds. protocol is the newest version this broker
+// understands.
+func decode(data []byte, protocol int) (*document, error) {
+	if len(data) > maxDocument {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrForeign, len(data), maxDocument)
+	}
+	var form struct {
+		Protocol int `json:"protocol"`
+	}
+	if err := json.Unmarshal(data, &form); err != nil || form.Protocol < 1 {
+		return nil, fmt.Errorf("%w: no protocol version in it", ErrForeign)
+	}
+	if form.Protocol > protocol {
+		return nil, fmt.Errorf("%w: the fleet speaks protocol %d, this broker up to %d: upgrade it", ErrIncompatible, form.Protocol, protocol)
+	}
+	d := &document{}
+	if err := json.Unmarshal(data, d); err != nil {
+		return nil, fmt.Errorf("%w: not in the form of protocol %d", ErrForeign, form.Protocol)
+	}
+	if err := d.check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrForeign, err)
+	}
+	return d, nil
+}
+
+func (d *document) check() error {
+	switch {
+	case d.Epoch == 0 || d.Epoch > maxEpoch:
+		return errors.New("impossible epoch")
+	case len(d.Members) == 0 || len(d.Members) > maxMembers: // nobody removes itself, so one remains
+		return fmt.Errorf("%d members, not 1 to %d", len(d.Members), maxMembers)
+	case len(d.Gone) > maxGone:
+		return fmt.Errorf("%d removed members, at most %d", len(d.Gone), maxGone)
+	}
+	for i, m := range d.Members {
+		if err := m.check(); err != nil {
+			return err
+		}
+		if i > 0 && d.Members[i-1].ID >= m.ID {
+			return errors.New("members not in order, or one twice")
+		}
+	}
+	for _, g := range d.Gone {
+		if err := checkName("id", g.ID, maxName); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e Entry) check() error {
+	if err := checkName("id", e.ID, maxName); err != nil {
+		return err
+	}
+	if err := checkName("address", e.Address, maxAddress); err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(e.Address)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || host == "" || n == 0 {
+		return fmt.Errorf("member %s has the address %q, which is not host:port", e.ID, e.Address)
+	}
+	if e.Oldest < 1 || e.Protocol < e.Oldest {
+		return fmt.Errorf("member %s has impossible protocol versions %d to %d", e.ID, e.Oldest, e.Protocol)
+	}
+	return nil
+}
+
+// checkName also keeps out of logs and keys what would garble them.
+func checkName(what, s string, longest int) error {
+	if s == "" || len(s) > longest {
+		return fmt.Errorf("a member's %s has %d bytes, not 1 to %d", what, len(s), longest)
+	}
+	for _, r := range s {
+		if r > unicode.MaxASCII || !unicode.IsGraphic(r) || r == ' ' || r == '/' {
+			return fmt.Errorf("a member's %s has the character %q", what, r)
+		}
+	}
+	return nil
+}
+
+func (d *document) encode() ([]byte, error) {
+	data, err := json.Marshal(d)
+	if err != nil {
+		return nil, fmt.Errorf("membership: encode the view: %w", err)
+	}
+	return data, nil
+}
+
+func (d *document) view() *View {
+	v := &View{Epoch: d.Epoch, Members: make([]Member, len(d.Members))}
+	for i, m := range d.Members {
+		v.Members[i] = Member{ID: m.ID, Address: m.Address}
+	}
+	return v
+}
+
+func (d *document) member(id string) (Entry, bool) {
+	i, ok := slices.BinarySearchFunc(d.Members, id, func(m Entry, id string) int { return cmp.Compare(m.ID, id) })
+	if !ok {
+		return Entry{}, false
+	}
+	return d.Members[i], true
+}
+
+func (d *document) has(id string) bool {
+	_, ok := d.member(id)
+	return ok
+}
+
+func (d *document) removed(id string) bool {
+	return slices.ContainsFunc(d.Gone, func(g gone) bool { return g.ID == id })
+}
+
+// with and without return changed copies; the epoch is the caller's.
+func (d *document) with(e Entry) *document {
+	n := *d
+	at, _ := slices.BinarySearchFunc(d.Members, e.ID, func(m Entry, id string) int { return cmp.Compare(m.ID, id) })
+	n.Members = slices.Insert(slices.Clone(d.Members), at, e)
+	n.Protocol = lowest(n.Members)
+	return &n
+}
+
+func (d *document) without(g gone) *document {
+	n := *d
+	n.Members = slices.DeleteFunc(slices.Clone(d.Members), func(m Entry) bool { return m.ID == g.ID })
+	n.Gone = append(slices.Clone(d.Gone), g)
+	n.Gone = n.Gone[max(0, len(n.Gone)-maxGone):]
+	n.Protocol = lowest(n.Members)
+	return &n
+}
+
+func lowest(members []Entry) int {
+	low := math.MaxInt
+	for _, m := range members {
+		low = min(low, m.Protocol)
+	}
+	return low
+}
+
+// compatible says whether two brokers share a protocol version.
+func compatible(a, b Entry) bool { return a.Protocol >= b.Oldest && b.Protocol >= a.Oldest }

@@ -1,0 +1,176 @@
+package membership
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// suspicion is how long a suspect stays one without an answer or a removal.
+const suspicion = 10 * time.Second
+
+// observed is what a Keeper saw of the fleet, guarded by its mutex.
+type observed struct {
+	asked     bool      // the registry has answered about the document
+	version   uint64    // of the document
+	stored    *document // in the registry; nil: none, or garbled
+	garbled   bool      // what is there is not ours to replace
+	held      *document // this broker acts by it
+	missing   time.Time // since when there is no document
+	left      map[string]bool
+	healthy   map[string]Entry
+	healthyAt time.Time // when the question was asked
+	absent    map[string]time.Time
+	suspects  map[string]time.Time
+	probes    map[string]*probing
+	removal   time.Time // the latest of a member that did not leave
+	quiet     time.Time // no proposal before
+	listing   bool      // announce runs
+	documents outage
+	listings  outage
+	beats     outage
+}
+
+// probing is the state of asking one member.
+type probing struct {
+	probed
+	running   bool
+	next      time.Time // not before
+	confirmed time.Time // when it was asked for its latest word for the current epoch
+}
+
+func newObserved() observed {
+	return observed{absent: map[string]time.Time{}, suspects: map[string]time.Time{}, probes: map[string]*probing{},
+		documents: outage{what: "reading the fleet's view"},
+		listings:  outage{what: "listing the healthy brokers"},
+		beats:     outage{what: "keeping this broker listed"}}
+}
+
+func (o *observed) suspect(id string, now time.Time) {
+	if o.held == nil || !o.held.has(id) {
+		return
+	}
+	if _, already := o.suspects[id]; !already {
+		o.suspects[id] = now
+	}
+}
+
+// listed takes an answer of the registry about who is healthy.
+func (o *observed) listed(entries []Entry, asked, now time.Time) {
+	o.healthy, o.healthyAt = make(map[string]Entry, len(entries)), asked
+	at := make(map[string]int, len(entries))
+	for _, e := range entries {
+		if len(o.healthy) < maxMembers && e.check() == nil {
+			o.healthy[e.ID] = e
+			at[e.Address]++
+		}
+	}
+	o.missed(now)
+	for _, m := range o.members() {
+		_, healthy := o.healthy[m.ID]
+		if others := at[m.Address]; others > 1 || others == 1 && !healthy {
+			o.suspect(m.ID, now) // two incarnations at one address: one of them is no more
+		}
+	}
+}
+
+// missed notes since when the registry misses members.
+func (o *observed) missed(now time.Time) {
+	for _, m := range o.members() {
+		if _, ok := o.healthy[m.ID]; ok {
+			delete(o.absent, m.ID)
+		} else if _, already := o.absent[m.ID]; !already {
+			o.absent[m.ID] = now
+		}
+	}
+}
+
+func (o *observed) members() []Entry {
+	if o.held == nil {
+		return nil
+	}
+	return o.held.Members
+}
+
+// adopt makes d the document this broker acts by and forgets what no longer concerns.
+func (o *observed) adopt(d *document, now time.Time) {
+	o.removal = latestRemoval(o.held, d, o.removal, now)
+	o.held = d
+	strange := func(id string) bool { return !d.has(id) }
+	maps.DeleteFunc(o.absent, func(id string, _ time.Time) bool { return strange(id) })
+	maps.DeleteFunc(o.suspects, func(id string, _ time.Time) bool { return strange(id) })
+	maps.DeleteFunc(o.probes, func(id string, _ *probing) bool { return strange(id) })
+	for _, p := range o.probes {
+		p.confirmed = time.Time{} // of another epoch
+	}
+}
+
+// latestRemoval is when a member that did not leave was removed last. For views that
+// this broker followed that is now, by its own clock; for the one it joined by the
+// clock of the remover, which it trusts no further than to wait once.
+func latestRemoval(held, next *document, latest, now time.Time) time.Time {
+	if held == nil {
+		for _, g := range next.Gone {
+			if at := time.UnixMilli(g.UnixMS); !g.Left && at.After(latest) {
+				latest = at
+			}
+		}
+		if latest.After(now) {
+			latest = now
+		}
+		return latest
+	}
+	for _, g := range next.Gone {
+		if !g.Left && held.has(g.ID) {
+			return now
+		}
+	}
+	return latest
+}
+
+// settleProbe takes the outcome of a probe.
+func (o *observed) settleProbe(id string, alive, confirmed bool, sent, now time.Time, again, later time.Duration) {
+	p := o.probes[id]
+	if p == nil {
+		return // no member any more
+	}
+	p.running, p.at = false, now
+	if confirmed {
+		p.confirmed = sent
+	}
+	if !alive {
+		p.failures++
+		p.next = sent.Add(again)
+		return
+	}
+	p.failures = 0
+	p.next = now.Add(later)
+	delete(o.suspects, id)
+}
+
+// expire forgets suspicions that came to nothing.
+func (o *observed) expire(now time.Time) {
+	maps.DeleteFunc(o.suspects, func(_ string, since time.Time) bool { return now.Sub(since) > suspicion })
+}
+
+func marks(left []string) map[string]bool {
+	set := make(map[string]bool, len(left))
+	for _, id := range left[:min(len(left), maxMembers)] {
+		set[id] = true
+	}
+	return set
+}
+
+// readable copies the probes for decide.
+func (o *observed) readable() map[string]probed {
+	m := make(map[string]probed, len(o.probes))
+	for id, p := range o.probes {
+		m[id] = p.probed
+	}
+	return m
+}
+
+// last says that everybody in the view but self has left as well.
+func (o *observed) last(self string) bool {
+	return !slices.ContainsFunc(o.members(), func(m Entry) bool { return m.ID != self && !o.left[m.ID] })
+}

@@ -1,0 +1,146 @@
+package membership
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+)
+
+// steer looks at the situation whenever it may have changed, and acts on it.
+func (k *Keeper) steer() {
+	for k.life.Err() == nil {
+		timer := time.NewTimer(k.turn())
+		select {
+		case <-k.wake:
+		case <-timer.C:
+		case <-k.life.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// turn acts once and says when to look again if nothing happens.
+func (k *Keeper) turn() time.Duration {
+	k.mu.Lock()
+	now := k.opt.Now()
+	k.expire(now)
+	s := k.situation(now)
+	doubt := k.attend(s, now)
+	k.list(s)
+	early := now.Before(k.quiet)
+	var p *proposal
+	if k.asked && !k.garbled && !early && (k.phase == joining || k.phase == member) {
+		p = decide(s)
+	}
+	version := k.version
+	k.mu.Unlock()
+	if p != nil {
+		k.propose(p, version)
+	}
+	if doubt || early || p != nil || !s.missing.IsZero() || len(s.absent) > 0 {
+		return k.opt.ProbeTimeout / 3
+	}
+	return k.opt.Heartbeat
+}
+
+// situation is what decide is to know.
+func (k *Keeper) situation(now time.Time) *situation {
+	s := &situation{rules: k.opt.rules(), now: now, self: k.self, stored: k.stored, held: k.held, missing: k.missing,
+		left: k.left, absent: maps.Clone(k.absent), suspects: maps.Clone(k.suspects), probes: k.readable(), removal: k.removal}
+	if age(now, k.healthyAt) <= k.opt.TTL {
+		s.healthy = k.healthy
+	}
+	return s
+}
+
+// list begins to announce this broker once there is a view it could be added to: so
+// whoever is listed is, or was, a member or about to become one. A broker that the
+// living members do not understand is refused.
+func (k *Keeper) list(s *situation) {
+	if k.listing || k.stored == nil || s.healthy == nil || k.phase != joining && k.phase != member {
+		return
+	}
+	if m := s.misfit(k.stored, k.self); m != nil && k.phase == joining {
+		k.refuse(fmt.Errorf("%w: member %s speaks protocol %d to %d, this broker %d to %d",
+			ErrIncompatible, m.ID, m.Oldest, m.Protocol, k.self.Oldest, k.self.Protocol))
+		close(k.joined)
+		return
+	}
+	k.listing = true
+	k.work.Go(k.announce)
+}
+
+// attend probes whom there is doubt about, or everybody while the registry does not
+// confirm the view. It reports whether there is doubt.
+func (k *Keeper) attend(s *situation, now time.Time) bool {
+	if k.phase != member {
+		return false
+	}
+	doubt := doubtful(s)
+	for _, m := range doubt {
+		k.ask(m, now)
+	}
+	if k.unconfirmed(now) > 2*k.opt.Heartbeat {
+		for _, m := range k.held.Members {
+			if m.ID != k.self.ID {
+				k.ask(m, now)
+			}
+		}
+	}
+	return len(doubt) > 0
+}
+
+// ask probes a member unless that is under way or was done just now.
+func (k *Keeper) ask(m Entry, now time.Time) {
+	p := k.probes[m.ID]
+	if p == nil {
+		p = &probing{}
+		k.probes[m.ID] = p
+	}
+	if p.running || now.Before(p.next) {
+		return
+	}
+	p.running = true
+	epoch := k.held.Epoch
+	k.work.Go(func() {
+		ctx, cancel := context.WithTimeout(k.life, k.opt.ProbeTimeout)
+		err := k.probe(ctx, Member{ID: m.ID, Address: m.Address})
+		cancel()
+		alive := err == nil || errors.Is(err, ErrOtherEpoch)
+		k.mu.Lock()
+		same := err == nil && k.held.Epoch == epoch
+		k.settleProbe(m.ID, alive, same, now, k.opt.Now(), k.opt.ProbeTimeout, k.opt.Grace)
+		k.mu.Unlock()
+		k.look()
+	})
+}
+
+// propose checks and sets. What it changed comes back through follow; until then, or
+// for a moment if it failed, nothing else is proposed.
+func (k *Keeper) propose(p *proposal, version uint64) {
+	data, err := p.next.encode()
+	if err != nil {
+		k.log.Error("the next view cannot be written", "error", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(k.life, k.opt.callTimeout())
+	swapped, err := k.registry.Swap(ctx, version, data, p.clear)
+	cancel()
+	switch {
+	case err != nil && k.life.Err() == nil:
+		k.log.Warn("the registry did not take the fleet's next view", "error", err, "epoch", p.next.Epoch)
+	case swapped && p.removed != "":
+		k.log.Warn("removed a broker from the fleet", "member", p.removed, "because", p.why, "epoch", p.next.Epoch)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.version != version {
+		return // follow was faster
+	}
+	k.quiet = k.opt.Now().Add(backoff(1, time.Second))
+	if swapped {
+		k.quiet = k.opt.Now().Add(k.opt.TTL) // follow ends it
+	}
+}
