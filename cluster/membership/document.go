@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"slices"
+	"strconv"
 	"unicode"
 )
 
@@ -93,6 +95,10 @@ func (e Entry) check() error {
 	}
 	if err := checkName("address", e.Address, maxAddress); err != nil {
 		return err
+	}
+	host, port, err := net.SplitHostPort(e.Address)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || host == "" || n == 0 {
+		return fmt.Errorf("member %s has the address %q, which is not host:port", e.ID, e.Address)
 	}
 	if e.Oldest < 1 || e.Protocol < e.Oldest {
 		return fmt.Errorf("member %s has impossible protocol versions %d to %d", e.ID, e.Oldest, e.Protocol)

@@ -11,10 +11,13 @@ import (
 	"time"
 )
 
+// DefaultTTL is the time to live if Options does not say.
+const DefaultTTL = 3 * time.Second
+
 // Options of a Keeper. What is zero becomes its default.
 type Options struct {
 	// TTL is how long a view counts as confirmed, and how long the registry lists a
-	// broker without a beat. Default 3 s.
+	// broker without a beat. Default DefaultTTL.
 	TTL time.Duration
 	// Heartbeat is the time between beats, and the longest a query waits. Default TTL/4.
 	Heartbeat time.Duration
@@ -40,7 +43,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.TTL = cmp.Or(o.TTL, 3*time.Second)
+	o.TTL = cmp.Or(o.TTL, DefaultTTL)
 	o.Heartbeat = cmp.Or(o.Heartbeat, o.TTL/4)
 	o.Grace = cmp.Or(o.Grace, 500*time.Millisecond)
 	o.ProbeTimeout = cmp.Or(o.ProbeTimeout, 150*time.Millisecond)
@@ -78,6 +81,7 @@ type Keeper struct {
 	removed chan struct{}
 	parted  chan struct{} // closed when, while leaving, a view is without self
 	wake    chan struct{} // tells steer to look again
+	ended   chan struct{} // closed when no goroutine is left
 
 	life, announcing context.Context // of all goroutines; of the listing
 	end, withdraw    context.CancelFunc
@@ -94,12 +98,13 @@ type Keeper struct {
 type phase int
 
 const (
-	fresh phase = iota
-	joining
-	member
-	leaving
-	expelled
-	over
+	fresh    phase = iota
+	joining        // Join runs
+	member         // in the view
+	leaving        // Leave runs
+	expelled       // removed by the others
+	over           // left, or not let in
+	never          // left before it joined
 )
 
 var _ Source = (*Keeper)(nil)
@@ -107,7 +112,8 @@ var _ Source = (*Keeper)(nil)
 // New returns the source of one incarnation of a broker.
 func New(r Registry, o Options) *Keeper {
 	k := &Keeper{registry: r, opt: o.withDefaults(), observed: newObserved(),
-		joined: make(chan struct{}), removed: make(chan struct{}), parted: make(chan struct{}), wake: make(chan struct{}, 1)}
+		joined: make(chan struct{}), removed: make(chan struct{}), parted: make(chan struct{}), wake: make(chan struct{}, 1),
+		ended: make(chan struct{})}
 	k.log = k.opt.Logger
 	k.life, k.end = context.WithCancel(context.Background())
 	k.announcing, k.withdraw = context.WithCancel(k.life)
@@ -129,7 +135,7 @@ func (k *Keeper) Join(ctx context.Context, self Member, probe Probe) error {
 		err = fmt.Errorf("membership: not joined: %w", errors.Join(ctx.Err(), k.trouble()))
 	}
 	if err != nil {
-		k.finish(over)
+		k.finish()
 	}
 	return err
 }
@@ -148,19 +154,31 @@ func (k *Keeper) begin(self Member, probe Probe) error {
 	for _, run := range []func(){k.follow, k.observe, k.steer} {
 		k.work.Go(run)
 	}
+	go func() {
+		k.work.Wait()
+		k.registry.Close()
+		close(k.ended)
+	}()
 	return nil
 }
 
 // finish ends all goroutines and waits for them.
-func (k *Keeper) finish(p phase) {
+func (k *Keeper) finish() {
 	k.mu.Lock()
-	if k.phase != expelled {
-		k.phase = p
+	began := k.phase != fresh && k.phase != never
+	switch k.phase {
+	case fresh:
+		k.phase = never
+	case expelled, never:
+	default:
+		k.phase = over
 	}
 	k.confirmed.Store(nil)
 	k.mu.Unlock()
 	k.end()
-	k.work.Wait()
+	if began {
+		<-k.ended
+	}
 }
 
 // Leave implements Source.
@@ -177,7 +195,7 @@ func (k *Keeper) Leave(ctx context.Context) error {
 	if was == member {
 		err = k.part(ctx, id)
 	}
-	k.finish(over)
+	k.finish()
 	return err
 }
 
@@ -191,7 +209,7 @@ func (k *Keeper) part(ctx context.Context, id string) error {
 			break
 		}
 		if !pause(ctx, backoff(attempt, k.opt.Heartbeat)) {
-			return fmt.Errorf("membership: the others could not be told: %w", err)
+			return fmt.Errorf("membership: the others could not be told: %w", errors.Join(ctx.Err(), err))
 		}
 	}
 	k.withdraw()

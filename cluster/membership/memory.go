@@ -225,5 +225,8 @@ func (l *Line) MarkLeft(ctx context.Context, id string) error {
 	return l.change(ctx, func() { l.memory.left[id] = true })
 }
 
+// Close implements Registry.
+func (l *Line) Close() {}
+
 // Place implements Registry.
 func (l *Line) Place() string { return "the memory of this process" }

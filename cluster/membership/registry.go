@@ -45,6 +45,8 @@ type Registry interface {
 	// Swap replaces the document if version is still its version, and clears marks of
 	// leavers with it. false: somebody else was faster.
 	Swap(ctx context.Context, version uint64, document []byte, clear []string) (bool, error)
+	// Close gives back connections. The source calls it when it has ended.
+	Close()
 	// Place says where the document is, for messages to operators.
 	Place() string
 	// MarkLeft says that a member leaves by its own will.
