@@ -129,8 +129,8 @@ func (l *agentLink) Receive(ctx actor.Context) {
 		l.onAccepted()
 	case *messages.AgentRejected:
 		l.reject(m.GetRefusal().GetCode(), m.GetRefusal().GetDetail())
-	case *messages.Refusal: // the server grain failed on our hello or report
-		l.socket.Close(closeTryLater, m.GetCode())
+	case *messages.Refusal:
+		l.onRefusal(ctx, m)
 	case *commandOverdue:
 		l.onOverdue(ctx, m)
 	case *ownersMoved:
@@ -202,8 +202,18 @@ func (l *agentLink) onAccepted() {
 	l.send(l.helloResponse(&messages.Result{Success: true}))
 }
 
+// onRefusal: the server's grain failed on our hello or report, or it is a new one that
+// has not heard our hello.
+func (l *agentLink) onRefusal(ctx actor.Context, m *messages.Refusal) {
+	if m.GetCode() == messages.CodeNotReady && l.accepted && !l.over {
+		l.attach(ctx)
+		return
+	}
+	l.socket.Close(closeTryLater, m.GetCode())
+}
+
 func (l *agentLink) onOwnersMoved(ctx actor.Context, m *ownersMoved) {
-	if l.accepted && !l.over && m.moved(messages.KindServer, l.serverID) {
+	if l.serverID != "" && !l.over && m.moved(messages.KindServer, l.serverID) {
 		l.attach(ctx)
 	}
 }

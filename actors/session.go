@@ -70,6 +70,8 @@ func (g *sessionGrain) Receive(ctx actor.Context) {
 		g.onSaved(ctx, m)
 	case *sessionErased:
 		g.onErased(ctx, m)
+	case *actor.Stopping:
+		g.backlog.forward(g.deps, messages.KindSession, g.id)
 	case actor.SystemMessage, actor.AutoReceiveMessage:
 	default:
 		g.receive(ctx)
@@ -165,10 +167,13 @@ func keyReused() *messages.Refusal {
 		Detail: "this Idempotency-Key was used for a request with other content"}
 }
 
-// onWake: a queue that was lost asks those who wait to come again.
+// onWake: whoever was asked before may be gone, and with it the question.
 func (g *sessionGrain) onWake(ctx actor.Context) {
-	if g.now.State == session.Queued {
+	switch {
+	case g.now.State == session.Fresh && len(g.askers) > 0:
 		g.place(ctx)
+	case g.now.State != session.Deleted: // that has asked on its way here, and nothing waits for it
+		g.perform(ctx, g.now.Resume())
 	}
 	g.retireIfEmpty()
 }

@@ -33,6 +33,7 @@ func (g *sessionGrain) onLoaded(ctx actor.Context, m *sessionLoaded) {
 	switch err := m.err; {
 	case errors.Is(err, persistence.ErrNotFound):
 		g.loaded, g.version, g.now = true, 0, session.Session{}
+		g.bury()
 	case err != nil:
 		g.onLoadFailed(ctx, err)
 		return
@@ -47,6 +48,24 @@ func (g *sessionGrain) onLoaded(ctx actor.Context, m *sessionLoaded) {
 	g.withdraw(ctx)
 	g.drain(ctx)
 	g.retireIfEmpty()
+}
+
+// bury takes a session off the rosters that the store does not hold any more: the
+// broker that forgot it died before it could say so. Only what is over is ever forgotten.
+func (g *sessionGrain) bury() {
+	entry, shown := g.deps.views().Session(g.id)
+	if shown && entry.View.GetState() != messages.SessionState_SESSION_STATE_DELETED {
+		return
+	}
+	for _, waiting := range g.backlog.kept {
+		switch waiting.msg.(type) {
+		case *messages.Wake, *messages.DeadlineReached: // somebody took it for present
+			shown = true
+		}
+	}
+	if shown {
+		g.deps.Roster.tell(&removeSession{g.id})
+	}
 }
 
 func (g *sessionGrain) onLoadFailed(ctx actor.Context, err error) {
