@@ -28,8 +28,9 @@ type sessionGrain struct {
 	retiring  bool // given back; what still arrives is for the next activation
 	withdrawn bool // a create was refused that the store may hold nevertheless
 	backlog   backlog
-	askers    []*actor.PID // who waits for the outcome of a create
-	second    string       // the other server that was last seen to have it
+	askers    []*actor.PID     // who waits for the outcome of a create
+	made      *session.Session // a create that found a record: who made that is to be seen
+	second    string           // the other server that was last seen to have it
 }
 
 func newSessionGrain(d *Deps) actor.Actor { return &sessionGrain{deps: d} }
