@@ -22,6 +22,7 @@ import (
 	"opensessionmanager/http/oauth"
 	"opensessionmanager/internal/certs"
 	"opensessionmanager/internal/config"
+	"opensessionmanager/internal/heap"
 	"opensessionmanager/persistence"
 	"opensessionmanager/persistence/embedded"
 	"opensessionmanager/persistence/memory"
@@ -118,6 +119,7 @@ func (n *Node) background(f func(context.Context)) {
 
 // Run starts a broker and keeps it up until ctx ends.
 func Run(ctx context.Context, cfg *config.Config, logger *slog.Logger) error {
+	go heap.Bound(ctx)
 	n, err := Start(ctx, Options{Config: cfg, Logger: logger})
 	if err != nil {
 		return err
