@@ -170,7 +170,8 @@ func (l *agentLink) onHello(ctx actor.Context, hello *messages.HelloRequest) {
 		l.hello = hello
 		l.reject(messages.AgentBadRequest, "facts are larger than 64 KiB")
 	default:
-		l.hello, l.serverID = hello, hello.GetServerId()
+		// What it says of the host belongs to the server; a link lives as long as it.
+		l.hello, l.serverID = &messages.HelloRequest{RequestId: hello.GetRequestId()}, hello.GetServerId()
 		l.deps.Peers.Tell(messages.KindServer, l.serverID, &messages.AgentAttached{ServerId: l.serverID,
 			Hello: hello, Link: ctx.Self(), AgentClientId: l.clientID}, ctx.Self())
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/actors/server"
 	"opensessionmanager/messages"
@@ -94,7 +95,10 @@ func (g *serverGrain) attach(ctx actor.Context, m *messages.AgentAttached, sende
 	g.lost, g.successor, g.probe, g.asked = false, "", "", false
 	clear(g.inflight)
 	clear(g.sent)
-	g.srv.MachineID, g.srv.Facts, g.srv.Load, g.srv.Reachable = hello.GetMachineId(), hello.GetFacts(), hello.GetLoad(), true
+	g.srv.MachineID, g.srv.Load, g.srv.Reachable = hello.GetMachineId(), hello.GetLoad(), true
+	if !proto.Equal(hello.GetFacts(), g.srv.Facts) { // else the stored ones stay, and are kept once
+		g.srv.Facts = hello.GetFacts()
+	}
 	g.supersedeOlder(ctx)
 	g.deps.Logger.Info("agent attached", "server", g.id, "host", hello.GetFacts().GetHostname(), "rebooted", g.rebooted)
 	respond(ctx, sender, &messages.AgentAccepted{})
