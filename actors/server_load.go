@@ -181,7 +181,7 @@ func (g *serverGrain) lose() {
 	g.deps.Logger.Warn("server unreachable: its agent is away", "server", g.id, "since", g.away)
 	g.publish(nil, nil)
 	g.srv.Slots(func(s *server.Slot) {
-		s.Seen = nil
+		s.See(nil)
 		g.tellSession(s.SessionID, &messages.SessionUnreachable{SessionId: s.SessionID, ServerId: g.boundTo(s)})
 	})
 	for id := range g.launches {
