@@ -65,7 +65,8 @@ func (w *world) stored() *roster.Builder {
 		var record messages.ServerRecord
 		require.NoError(w.t, proto.Unmarshal(r.Data, &record))
 		s := server.New(record.GetId())
-		s.Facts, s.MachineID, s.Closed, s.Reachable = record.GetFacts(), record.GetMachineId(), record.GetClosed(), true
+		s.Facts, s.MachineID, s.Closed, s.Reachable = record.GetFacts(), record.GetMachineId(), record.GetClosed(), !record.GetUnreachable()
+		s.ClientID = record.GetAgentClientId()
 		b.PutServer(s.View(1))
 	}
 	servers := b.Snapshot()

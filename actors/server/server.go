@@ -50,6 +50,7 @@ type Slot struct {
 type Server struct {
 	ID        string
 	MachineID string
+	ClientID  string // the agent client that speaks for it
 	Closed    bool
 	Reachable bool
 	Facts     *messages.ServerFacts
