@@ -3,10 +3,12 @@ package actors
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/messages"
 	"opensessionmanager/persistence/faulty"
