@@ -479,3 +479,30 @@ func TestRestart_SessionOfAForgottenServerIsNotReady(t *testing.T) {
 	h.connect()
 	again.awaitState("s-1", ready)
 }
+
+// A refusal names what the request implied, not only what it said.
+func TestCreate_AutorunOnALinuxConsoleSaysWhatItNeeds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.host("a").connect()
+	no := w.refused(w.create("s-1", "ann", func(s *messages.SessionSpec) {
+		s.Type, s.AutorunFile = messages.SessionType_SESSION_TYPE_CONSOLE, "run.sh"
+	}), messages.CodeNoServer)
+	require.Contains(t, no.GetDetail(), "needs a Windows server")
+}
+
+// An operator who turns agent authorization off locks out nobody.
+func TestIdentity_WithoutAgentClientsEverybodyIsBelieved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	h := w.host("a").connect()
+	await(t, "the record", func() error {
+		if len(w.scan(RecordServer)) != 1 {
+			return fmt.Errorf("none")
+		}
+		return nil
+	})
+	h.disconnect()
+	h.client = ""
+	h.connect()
+}

@@ -49,7 +49,7 @@ func (g *serverGrain) strange(m *messages.AgentAttached) bool {
 
 // foreign: two agent clients that are known and differ. With agent authorization off
 // there are none, and every agent is believed.
-func foreign(owner, client string) bool { return owner != "" && owner != client }
+func foreign(owner, client string) bool { return owner != "" && client != "" && owner != client }
 
 // onClaimed: another agent process claims this identity. The socket may be a dead
 // one of a host that was cut off, so the holder has to show that it lives (F13, F36).
