@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -76,6 +78,7 @@ func Start(ctx context.Context, opt Options) (*Node, error) {
 		name string
 		run  func(context.Context) error
 	}{
+		{"check the working path", n.checkWorkingPath},
 		{"open the store", n.openStore},
 		{"prepare the certificates", n.openCertificates},
 		{"prepare the keys and clients", n.openAuthorization},
@@ -145,6 +148,22 @@ func (n *Node) CAFile() string { return filepath.Join(n.securityDir(), certs.CAF
 
 func (n *Node) workingPath() string { return string(n.opt.Config.Storage.WorkingPath) }
 func (n *Node) securityDir() string { return filepath.Join(n.workingPath(), "security") }
+
+// checkWorkingPath makes the folder, and refuses one that others may change: whoever
+// can swap the database or the keys is the broker.
+func (n *Node) checkWorkingPath(context.Context) error {
+	if err := os.MkdirAll(n.workingPath(), 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(n.workingPath())
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 && runtime.GOOS != "windows" {
+		return fmt.Errorf("%s has mode %#o, so others may change what is in it; run chmod 700 %s", n.workingPath(), mode, n.workingPath())
+	}
+	return nil
+}
 
 func (n *Node) openStore(context.Context) error {
 	switch {

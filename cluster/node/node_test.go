@@ -279,3 +279,15 @@ func (h onMessage) Handle(_ context.Context, r slog.Record) error {
 
 func (h onMessage) WithAttrs([]slog.Attr) slog.Handler { return h }
 func (h onMessage) WithGroup(string) slog.Handler      { return h }
+
+// Whoever can write to the working path can swap the database and the keys.
+func TestStart_RefusesAWorkingPathThatOthersMayChange(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "open")
+	require.NoError(t, os.Mkdir(folder, 0o700))
+	require.NoError(t, os.Chmod(folder, 0o777))
+	cfg := config.Default()
+	cfg.Storage.WorkingPath = config.Path(folder)
+	_, err := Start(t.Context(), Options{Config: cfg, Logger: slog.New(slog.DiscardHandler)})
+	require.ErrorContains(t, err, "chmod 700")
+}
