@@ -188,8 +188,11 @@ func (l *agentLink) onHello(ctx actor.Context, hello *messages.HelloRequest) {
 		l.hello = hello
 		l.reject(messages.AgentBadRequest, "facts are larger than 64 KiB")
 	default:
-		l.hello, l.serverID = hello, hello.GetServerId()
-		l.attach(ctx)
+		// What it says of the host belongs to the server; a link lives as long as it, and
+		// keeps only who the agent is, to say so to another owner.
+		l.hello, l.serverID = &messages.HelloRequest{RequestId: hello.GetRequestId(), ServerId: hello.GetServerId(),
+			MachineId: hello.GetMachineId(), BootId: hello.GetBootId(), InstanceId: hello.GetInstanceId()}, hello.GetServerId()
+		l.attach(ctx, hello)
 	}
 }
 
@@ -204,14 +207,14 @@ func (l *agentLink) onAccepted() {
 
 func (l *agentLink) onOwnersMoved(ctx actor.Context, m *ownersMoved) {
 	if l.accepted && !l.over && m.moved(messages.KindServer, l.serverID) {
-		l.attach(ctx)
+		l.attach(ctx, l.hello)
 	}
 }
 
 // attach makes the link known to the server's grain, wherever that lives.
-func (l *agentLink) attach(ctx actor.Context) {
+func (l *agentLink) attach(ctx actor.Context, hello *messages.HelloRequest) {
 	l.deps.Peers.Tell(messages.KindServer, l.serverID, &messages.AgentAttached{ServerId: l.serverID,
-		Hello: l.hello, Link: ctx.Self(), AgentClientId: l.clientID}, ctx.Self())
+		Hello: hello, Link: ctx.Self(), AgentClientId: l.clientID}, ctx.Self())
 }
 
 func (l *agentLink) reject(code, text string) {

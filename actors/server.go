@@ -319,6 +319,7 @@ func (g *serverGrain) snapshotRecord() *messages.ServerRecord {
 	} else {
 		next.CreatedUnixMs = g.deps.Clock.Now().UnixMilli()
 	}
+	next.Unreachable = g.lost
 	next.AgentClientId = cmp.Or(g.client, g.record.GetAgentClientId())
 	return next
 }

@@ -48,6 +48,9 @@ func (g *sessionGrain) onSaveFailed(ctx actor.Context, m *sessionSaved) {
 	if g.version == 0 && !g.withdrawn { // else it may be stored, and is bound to its slot
 		g.tellServer(m.outcome.Next.ServerID, &messages.ReleaseSlot{ServerId: m.outcome.Next.ServerID, SessionId: g.id})
 	}
+	if g.version == 0 && m.outcome.Next.Spec.GetEnqueueRequest() {
+		g.deps.Peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.LeaveQueue{SessionId: g.id}, nil)
+	}
 	g.loaded, g.version, g.now = false, 0, session.Session{}
 	// Load again soon, so that what the stored state owes is not forgotten.
 	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), func() {

@@ -66,7 +66,7 @@ func (r *Run) compareLatency(brokers [2]*server) error {
 			var sent roles.Sent
 			err := r.profiled(s.Child, s.name, func() error {
 				return sender.Ask("send", roles.Send{Addr: s.Client, Plan: load.Plan{Requests: creates(s.token, 1, live),
-					Duration: 3 * r.Scale.Round, Rate: createRate, Keep: true, Count: accepted}}, &sent)
+					Duration: 4 * r.Scale.Round, Rate: createRate, Keep: true, Count: accepted}}, &sent)
 			})
 			if err != nil {
 				return err

@@ -19,8 +19,10 @@ import (
 	"github.com/asynkron/protoactor-go/cluster"
 	"github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/cluster/membership"
@@ -201,6 +203,7 @@ func (f *Fleet) remoteConfig() *remote.Config {
 		remote.WithServerOptions(
 			grpc.Creds(credentials.NewTLS(f.cfg.ServerTLS)),
 			grpc.ChainStreamInterceptor(recovering(f.cfg.Logger)),
+			grpc.ChainUnaryInterceptor(closed), // the library's diagnostics
 			grpc.MaxRecvMsgSize(largest),
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true})),
@@ -223,6 +226,11 @@ func recovering(logger *slog.Logger) grpc.StreamServerInterceptor {
 		}()
 		return handler(srv, stream)
 	}
+}
+
+// closed refuses the calls that brokers do not make.
+func closed(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
+	return nil, status.Error(codes.Unimplemented, "not offered")
 }
 
 // Address is where other brokers reach this one.

@@ -204,7 +204,8 @@ func (n *Node) loadServers(ctx context.Context, builder *roster.Builder) error {
 			return err
 		}
 		s := server.New(record.GetId())
-		s.MachineID, s.Closed, s.Facts, s.Reachable = record.GetMachineId(), record.GetClosed(), record.GetFacts(), true
+		s.MachineID, s.Closed, s.Facts, s.Reachable = record.GetMachineId(), record.GetClosed(), record.GetFacts(), !record.GetUnreachable()
+		s.ClientID = record.GetAgentClientId()
 		builder.PutServer(s.View(1))
 		return nil
 	})
