@@ -86,7 +86,8 @@ func start(t testing.TB, most int, change ...func(*Config)) *fixture {
 	f.Fleet, err = Start(NewSystem(logger), []*cluster.Kind{
 		cluster.NewKind(messages.KindSession, props), cluster.NewKind(messages.KindServer, props)}, cfg)
 	require.NoError(t, err)
-	t.Cleanup(f.Stop)
+	t.Cleanup(func() { f.Stop(context.Background()) })
+	require.NoError(t, f.Join(t.Context()))
 	return f
 }
 

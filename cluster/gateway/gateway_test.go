@@ -54,6 +54,7 @@ func (g *grains) calls() []fleet.Call {
 type picture struct{ snapshot *roster.Snapshot }
 
 func (p picture) Snapshot() *roster.Snapshot { return p.snapshot }
+func (p picture) Behind() error              { return nil }
 
 // of is a roster with sessions in the given states on server a.
 func of(states ...messages.SessionState) picture {
