@@ -81,18 +81,28 @@ func (n *Node) load(ctx context.Context) error {
 	for _, id := range servers {
 		n.fleet.Tell(messages.KindServer, id, &messages.Wake{}, nil)
 	}
-	for _, id := range sessions {
+	for _, id := range sessions.owing {
 		n.fleet.Tell(messages.KindSession, id, &messages.Wake{}, nil)
+	}
+	// Not before: the alarms of what is over already ring at once, and grains need the roster.
+	for id, deadline := range sessions.over {
+		n.deps.ArmSessionDeadline(id, deadline)
 	}
 	return nil
 }
 
-// loadSessions returns the ids of those that owe something. What only waits for a
-// deadline needs an alarm, not a grain. A session whose server was forgotten meanwhile
-// is not READY: nobody speaks for it.
-func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) (owing []string, err error) {
+// unfinished are the sessions that need something of the broker by themselves.
+type unfinished struct {
+	owing []string             // ids of those that owe something to their server or the queue
+	over  map[string]time.Time // what only waits for its deadline needs an alarm, not a grain
+}
+
+// loadSessions shows each session as it was stored, but one whose server was forgotten
+// meanwhile is not READY: nobody speaks for it.
+func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) (unfinished, error) {
+	found := unfinished{over: map[string]time.Time{}}
 	servers := builder.Snapshot()
-	return owing, n.scan(ctx, actors.RecordSession, func(data []byte) error {
+	err := n.scan(ctx, actors.RecordSession, func(data []byte) error {
 		var record messages.SessionRecord
 		if err := proto.Unmarshal(data, &record); err != nil {
 			return err
@@ -104,18 +114,19 @@ func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) (owing
 		builder.PutSession(s.View(1))
 		switch {
 		case s.State == session.Deleted:
-			n.deps.ArmSessionDeadline(s.ID, s.Deadline)
+			found.over[s.ID] = s.Deadline
 		case len(s.Resume()) > 0:
-			owing = append(owing, s.ID)
+			found.owing = append(found.owing, s.ID)
 		}
 		return nil
 	})
+	return found, err
 }
 
 // loadServers shows each server as it was; until its agent is back or its grace time
 // over nobody knows better.
 func (n *Node) loadServers(ctx context.Context, builder *roster.Builder) (ids []string, err error) {
-	return ids, n.scan(ctx, actors.RecordServer, func(data []byte) error {
+	err = n.scan(ctx, actors.RecordServer, func(data []byte) error {
 		var record messages.ServerRecord
 		if err := proto.Unmarshal(data, &record); err != nil {
 			return err
@@ -127,6 +138,7 @@ func (n *Node) loadServers(ctx context.Context, builder *roster.Builder) (ids []
 		ids = append(ids, record.GetId())
 		return nil
 	})
+	return ids, err
 }
 
 func (n *Node) scan(ctx context.Context, kind string, each func(data []byte) error) error {
