@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/require"
 
 	"opensessionmanager/messages"
@@ -43,13 +42,12 @@ func TestConfig_LaunchIsTheTimeOfOneTry(t *testing.T) {
 func TestConfig_PlacementIsTheTimeToFindAnotherHost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) { c.Session.Placement = time.Second })
+	deaf, _ := w.deafPlacer()
 	h := w.host("a")
 	h.silent = true
 	h.connect()
 	w.accepted("s-1", "ann")
-	placer := w.deps.Placer // the second search finds nobody who answers
-	w.deps.Placer = w.deps.System.Root.Spawn(actor.PropsFromFunc(func(actor.Context) {}))
-	defer func() { w.deps.Placer = placer }()
+	deaf.Store(true) // the second search finds nobody who answers
 	w.peers.Tell(messages.KindSession, "s-1", &messages.SessionLaunchFailed{SessionId: "s-1", ServerId: "a", Code: messages.CodeAgentFailed, Message: "no"}, nil)
 	await(t, "another host to be sought", func() error {
 		if w.view("s-1").GetSubstate() != messages.SessionSubstate_SESSION_SUBSTATE_PLACING {

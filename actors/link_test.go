@@ -124,7 +124,10 @@ func TestLink_GivesTheAgentAFewCommandsAtATime(t *testing.T) {
 	}
 	require.Equal(t, "alive?", (<-s.sent).GetDescribeRequest().GetRequestId())
 	require.Empty(t, s.sent)
-	w.clock.Advance(w.deps.Config.Session.Delete) // nobody answers: the time of all is over
+	link.Received(helloFrame(func(*messages.HelloRequest) {}))
+	<-s.sent
+	link.Received(&messages.AgentFrame{Body: &messages.AgentFrame_DeleteSessionResponse{DeleteSessionResponse: &messages.DeleteSessionResponse{RequestId: "3"}}})
+	require.Equal(t, fmt.Sprint(maxUnderway), (<-s.sent).GetDeleteSessionRequest().GetRequestId(), "one place is free again")
 	require.Empty(t, s.sent)
 }
 

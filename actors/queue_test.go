@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/require"
 
 	"opensessionmanager/messages"
@@ -44,18 +43,13 @@ func TestQueue_LinesDoNotWaitForEachOther(t *testing.T) {
 func TestQueue_AnswerThatWasLostDoesNotBlockTheLine(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	deaf, dropped := w.deafPlacer()
+	deaf.Store(true)
 	w.host("a").connect()
-	placer := w.deps.Placer
-	asked := make(chan struct{}, 10)
-	w.deps.Placer = w.deps.System.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
-		if _, ok := ctx.Message().(*messages.PlaceSession); ok {
-			asked <- struct{}{}
-		}
-	}))
 	answer := make(chan any, 1)
 	go func() { answer <- w.create("s-1", "ann", enqueued) }()
-	<-asked
-	w.deps.Placer = placer
+	<-dropped
+	deaf.Store(false)
 	w.clock.Advance((maxTries + 2) * reserveTime)
 	w.peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.RoomChanged{}, nil)
 	require.IsType(t, &messages.SessionView{}, <-answer)

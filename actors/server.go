@@ -194,7 +194,6 @@ func (g *serverGrain) onRelease(ctx actor.Context, m *messages.ReleaseSlot) {
 
 // onBound: a session belongs here that never asked for a slot.
 func (g *serverGrain) onBound(ctx actor.Context, m *messages.SessionBound) {
-	delete(g.adopting, m.GetDcvId())
 	slot := server.Slot{SessionID: m.GetSessionId(), DCVID: m.GetDcvId(), Owner: m.GetOwner(), Type: m.GetType(),
 		External: m.GetExternal(), Phase: server.Live}
 	if old := g.srv.Slot(m.GetSessionId()); old != nil {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,6 +96,27 @@ func (w *world) scan(kind string) []persistence.Record {
 	records, err := w.store.Scan(w.t.Context(), kind, "", 10_000)
 	require.NoError(w.t, err)
 	return records
+}
+
+// deafPlacer stands before the placer and drops creates while told to. It has to be
+// put there before anything is placed.
+func (w *world) deafPlacer() (deaf *atomic.Bool, dropped chan struct{}) {
+	deaf, dropped = &atomic.Bool{}, make(chan struct{}, 100)
+	behind := w.deps.Placer
+	w.deps.Placer = w.deps.System.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+		switch ctx.Message().(type) {
+		case actor.SystemMessage, actor.AutoReceiveMessage:
+		case *messages.PlaceSession:
+			if deaf.Load() {
+				dropped <- struct{}{}
+				return
+			}
+			ctx.Forward(behind)
+		default:
+			ctx.Forward(behind)
+		}
+	}))
+	return deaf, dropped
 }
 
 // ask sends to a grain and waits for its answer.

@@ -145,7 +145,8 @@ func (n *Node) load(ctx context.Context) error {
 	if err := n.loadServers(ctx, builder); err != nil {
 		return err
 	}
-	if err := n.loadSessions(ctx, builder); err != nil {
+	over, err := n.loadSessions(ctx, builder)
+	if err != nil {
 		return err
 	}
 	actors.Start(n.deps, builder)
@@ -153,6 +154,10 @@ func (n *Node) load(ctx context.Context) error {
 	n.serveAPI()
 	if err := n.fleet.Join(ctx); err != nil {
 		return err
+	}
+	// Not before: the alarms of what is over already ring at once, and grains need the roster.
+	for id, deadline := range over {
+		n.deps.ArmSessionDeadline(id, deadline)
 	}
 	return n.catchUp(ctx)
 }
@@ -173,12 +178,13 @@ func (n *Node) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// loadSessions shows each session as it was. What only waits for its time to be
-// forgotten needs an alarm, not a grain. A session whose server was forgotten meanwhile
-// is not READY: nobody speaks for it.
-func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) error {
+// loadSessions shows each session as it was stored, but one whose server was forgotten
+// meanwhile is not READY: nobody speaks for it. What only waits for its time to be
+// forgotten needs an alarm, not a grain: over has the deadlines.
+func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) (over map[string]time.Time, err error) {
+	over = map[string]time.Time{}
 	servers := builder.Snapshot()
-	return n.scan(ctx, actors.RecordSession, func(data []byte) error {
+	return over, n.scan(ctx, actors.RecordSession, func(data []byte) error {
 		var record messages.SessionRecord
 		if err := proto.Unmarshal(data, &record); err != nil {
 			return err
@@ -189,7 +195,7 @@ func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) error 
 		}
 		builder.PutSession(s.View(1))
 		if s.State == session.Deleted {
-			n.deps.ArmSessionDeadline(s.ID, s.Deadline)
+			over[s.ID] = s.Deadline
 		}
 		return nil
 	})
