@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"errors"
 	"sync"
 	"time"
@@ -110,6 +111,7 @@ type agentLink struct {
 
 	serverID string // empty until hello was accepted
 	hello    *messages.HelloRequest
+	greeting *messages.HelloRequest // all of hello, until it was accepted
 	accepted bool
 	over     bool // the server grain was told that this is the end
 	pending  map[string]*pendingCommand
@@ -188,8 +190,12 @@ func (l *agentLink) onHello(ctx actor.Context, hello *messages.HelloRequest) {
 		l.hello = hello
 		l.reject(messages.AgentBadRequest, "facts are larger than 64 KiB")
 	default:
-		l.hello, l.serverID = hello, hello.GetServerId()
-		l.attach(ctx)
+		// What it says of the host belongs to the server; a link lives as long as it, and
+		// keeps only who the agent is, to say so to another owner.
+		l.hello, l.serverID = &messages.HelloRequest{RequestId: hello.GetRequestId(), ServerId: hello.GetServerId(),
+			MachineId: hello.GetMachineId(), BootId: hello.GetBootId(), InstanceId: hello.GetInstanceId()}, hello.GetServerId()
+		l.greeting = hello
+		l.attach(ctx, hello)
 	}
 }
 
@@ -198,7 +204,7 @@ func (l *agentLink) onAccepted() {
 		l.send(&messages.AgentFrame{Body: &messages.AgentFrame_DescribeRequest{DescribeRequest: &messages.DescribeRequest{RequestId: newRequestID()}}})
 		return
 	}
-	l.accepted = true
+	l.accepted, l.greeting = true, nil
 	l.send(l.helloResponse(&messages.Result{Success: true}))
 }
 
@@ -206,7 +212,7 @@ func (l *agentLink) onAccepted() {
 // has not heard our hello.
 func (l *agentLink) onRefusal(ctx actor.Context, m *messages.Refusal) {
 	if m.GetCode() == messages.CodeNotReady && l.accepted && !l.over {
-		l.attach(ctx)
+		l.attach(ctx, l.hello)
 		return
 	}
 	l.socket.Close(closeTryLater, m.GetCode())
@@ -214,14 +220,14 @@ func (l *agentLink) onRefusal(ctx actor.Context, m *messages.Refusal) {
 
 func (l *agentLink) onOwnersMoved(ctx actor.Context, m *ownersMoved) {
 	if l.serverID != "" && !l.over && m.moved(messages.KindServer, l.serverID) {
-		l.attach(ctx)
+		l.attach(ctx, cmp.Or(l.greeting, l.hello))
 	}
 }
 
 // attach makes the link known to the server's grain, wherever that lives.
-func (l *agentLink) attach(ctx actor.Context) {
+func (l *agentLink) attach(ctx actor.Context, hello *messages.HelloRequest) {
 	l.deps.Peers.Tell(messages.KindServer, l.serverID, &messages.AgentAttached{ServerId: l.serverID,
-		Hello: l.hello, Link: ctx.Self(), AgentClientId: l.clientID}, ctx.Self())
+		Hello: hello, Link: ctx.Self(), AgentClientId: l.clientID}, ctx.Self())
 }
 
 func (l *agentLink) reject(code, text string) {

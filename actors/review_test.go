@@ -3,10 +3,12 @@ package actors
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/messages"
 	"opensessionmanager/persistence/faulty"
@@ -185,7 +187,8 @@ func TestFound_SessionOfAnotherHostIsLeftAlone(t *testing.T) {
 	require.Equal(t, []string{"s-1"}, b.running())
 }
 
-// F36: a server id cannot be claimed by another agent client on another machine.
+// F13, F36: neither a server id nor a machine id, which are no secrets, can be claimed
+// by another agent client, also while the rightful agent is away.
 func TestIdentity_ServerOfAnotherAgentClientIsNotGivenAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -203,11 +206,78 @@ func TestIdentity_ServerOfAnotherAgentClientIsNotGivenAway(t *testing.T) {
 	thief.machine, thief.client = "machine-of-mallory", "client-2"
 	welcome := thief.hello()
 	require.Equal(t, messages.CodeDuplicateIdentity, welcome.GetResult().GetCode())
-	again := w.host("a")
-	again.client = "client-3" // the same machine, registered again
-	again.start("s-1", "ann", "virtual")
-	again.connect()
+	thief.machine = h.machine
+	require.Equal(t, messages.CodeDuplicateIdentity, thief.hello().GetResult().GetCode())
+	thief.id = "b"
+	require.Equal(t, messages.CodeDuplicateIdentity, thief.hello().GetResult().GetCode())
+	h.connect()
 	w.awaitState("s-1", ready)
+}
+
+// A session is not handed to whoever says to run it while its own server is away.
+func TestIdentity_SessionsOfAnAwayServerAreNotGivenToAnotherClient(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	h := w.host("a").connect()
+	w.accepted("s-1", "ann")
+	w.awaitState("s-1", ready)
+	h.disconnect()
+	await(t, "the server to be given up", func() error { w.clock.Advance(time.Second); return stateIs(w, "s-1", unknown) })
+	thief := w.host("b")
+	thief.client = "client-2"
+	thief.start("s-1", "ann", "virtual")
+	thief.connect()
+	w.handled("b")
+	require.Equal(t, "a", w.view("s-1").GetServerId())
+	require.Equal(t, []string{"s-1"}, thief.running(), "nor is anything closed on a doubt")
+	h.connect()
+	w.awaitState("s-1", ready)
+}
+
+// A host that was away stays away over a restart of the broker.
+func TestRestart_AwayServerIsNotTakenForAlive(t *testing.T) {
+	t.Parallel()
+	store := memory.New()
+	w := worldOver(t, store)
+	h := w.host("a").connect()
+	h.disconnect()
+	w.awaitServer("a", "to be unreachable", func(s *messages.ServerView) bool {
+		w.clock.Advance(time.Second)
+		return !s.GetReachable()
+	})
+	await(t, "that to be stored", func() error {
+		var record messages.ServerRecord
+		if err := proto.Unmarshal(w.scan(RecordServer)[0].Data, &record); err != nil || !record.GetUnreachable() {
+			return fmt.Errorf("not yet: %v", err)
+		}
+		return nil
+	})
+	again := worldOver(t, store)
+	again.refused(again.create("s-1", "ann"), messages.CodeNoServer)
+	again.host("a").connect()
+	again.accepted("s-2", "ann")
+	again.awaitState("s-2", ready)
+}
+
+// A create that could not be made durable leaves its place in the queue.
+func TestQueue_RefusedSaveLeavesNoOneInLine(t *testing.T) {
+	t.Parallel()
+	var failing atomic.Bool
+	w := worldOver(t, faulty.New(memory.New(), faulty.Config{Decide: func(faulty.Call) faulty.Fault {
+		if failing.Load() {
+			return faulty.Unavailable
+		}
+		return faulty.None
+	}}), func(c *Config) { c.QueueSize = 2 })
+	enqueue := func(s *messages.SessionSpec) { s.EnqueueRequest = true }
+	failing.Store(true)
+	for i := range 5 {
+		w.refused(w.create(fmt.Sprint("lost-", i), "ann", enqueue), messages.CodeStoreUnavailable)
+	}
+	failing.Store(false)
+	w.accepted("s-1", "ann", enqueue)
+	w.accepted("s-2", "ann", enqueue)
+	w.refused(w.create("s-3", "ann", enqueue), messages.CodeQueueFull)
 }
 
 // Who claimed an identity and went away before the answer is not let in.
@@ -408,4 +478,31 @@ func TestRestart_SessionOfAForgottenServerIsNotReady(t *testing.T) {
 	h.w = again
 	h.connect()
 	again.awaitState("s-1", ready)
+}
+
+// A refusal names what the request implied, not only what it said.
+func TestCreate_AutorunOnALinuxConsoleSaysWhatItNeeds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.host("a").connect()
+	no := w.refused(w.create("s-1", "ann", func(s *messages.SessionSpec) {
+		s.Type, s.AutorunFile = messages.SessionType_SESSION_TYPE_CONSOLE, "run.sh"
+	}), messages.CodeNoServer)
+	require.Contains(t, no.GetDetail(), "needs a Windows server")
+}
+
+// An operator who turns agent authorization off locks out nobody.
+func TestIdentity_WithoutAgentClientsEverybodyIsBelieved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	h := w.host("a").connect()
+	await(t, "the record", func() error {
+		if len(w.scan(RecordServer)) != 1 {
+			return fmt.Errorf("none")
+		}
+		return nil
+	})
+	h.disconnect()
+	h.client = ""
+	h.connect()
 }

@@ -196,7 +196,6 @@ func (g *serverGrain) onRelease(ctx actor.Context, m *messages.ReleaseSlot) {
 
 // onBound: a session belongs here that never asked for a slot.
 func (g *serverGrain) onBound(ctx actor.Context, m *messages.SessionBound) {
-	delete(g.adopting, m.GetDcvId())
 	slot := server.Slot{SessionID: m.GetSessionId(), DCVID: m.GetDcvId(), Owner: m.GetOwner(), Type: m.GetType(),
 		External: m.GetExternal(), Phase: server.Live}
 	if old := g.srv.Slot(m.GetSessionId()); old != nil {
@@ -321,6 +320,7 @@ func (g *serverGrain) snapshotRecord() *messages.ServerRecord {
 	} else {
 		next.CreatedUnixMs = g.deps.Clock.Now().UnixMilli()
 	}
+	next.Unreachable = g.lost
 	next.AgentClientId = cmp.Or(g.client, g.record.GetAgentClientId())
 	return next
 }

@@ -1,10 +1,12 @@
 package actors
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/actors/server"
 	"opensessionmanager/messages"
@@ -31,13 +33,24 @@ func (g *serverGrain) onAttached(ctx actor.Context, m *messages.AgentAttached, s
 	}
 }
 
-// strange: neither the agent client that the server id belongs to nor, for an agent
-// that had to register again, the same machine.
+// strange: not the agent client that first used this server id, or another server id
+// of the same machine. The ids are no secret, the client's is (F13, F36). An agent that
+// had to register again makes itself a new identity when it is told so.
 func (g *serverGrain) strange(m *messages.AgentAttached) bool {
-	owner := g.record.GetAgentClientId()
-	return owner != "" && m.GetAgentClientId() != "" && owner != m.GetAgentClientId() &&
-		g.record.GetMachineId() != m.GetHello().GetMachineId()
+	if foreign(g.record.GetAgentClientId(), m.GetAgentClientId()) {
+		return true
+	}
+	for _, other := range g.deps.views().ServersOfMachine(m.GetHello().GetMachineId()) {
+		if foreign(other.View.GetAgentClientId(), m.GetAgentClientId()) {
+			return true
+		}
+	}
+	return false
 }
+
+// foreign: two agent clients that are known and differ. With agent authorization off
+// there are none, and every agent is believed.
+func foreign(owner, client string) bool { return owner != "" && client != "" && owner != client }
 
 // onClaimed: another agent process claims this identity. The socket may be a dead
 // one of a host that was cut off, so the holder has to show that it lives (F13, F36).
@@ -92,10 +105,15 @@ func (g *serverGrain) attach(ctx actor.Context, m *messages.AgentAttached, sende
 	}
 	g.rebooted = g.boot != "" && g.boot != hello.GetBootId()
 	g.link, g.instance, g.boot, g.client = m.GetLink(), hello.GetInstanceId(), hello.GetBootId(), m.GetAgentClientId()
+	g.srv.ClientID = cmp.Or(m.GetAgentClientId(), g.srv.ClientID)
 	g.lost, g.successor, g.probe, g.asked = false, "", "", false
 	clear(g.inflight)
 	clear(g.sent)
-	g.srv.MachineID, g.srv.Facts, g.srv.Load, g.srv.Reachable = hello.GetMachineId(), hello.GetFacts(), hello.GetLoad(), true
+	g.srv.MachineID, g.srv.Reachable = hello.GetMachineId(), true
+	g.srv.Load = cmp.Or(hello.GetLoad(), g.srv.Load)                            // absent where a link found a new owner; a report follows
+	if hello.GetFacts() != nil && !proto.Equal(hello.GetFacts(), g.srv.Facts) { // else the stored ones stay, and are kept once
+		g.srv.Facts = hello.GetFacts()
+	}
 	g.supersedeOlder(ctx)
 	g.deps.Logger.Info("agent attached", "server", g.id, "host", hello.GetFacts().GetHostname(), "rebooted", g.rebooted)
 	respond(ctx, sender, &messages.AgentAccepted{})

@@ -44,7 +44,7 @@ func (g *serverGrain) onLaunch(ctx actor.Context, m *messages.LaunchSession) {
 		slot = g.srv.Slot(m.GetSessionId())
 		g.publish(nil, nil)
 	case slot.Phase == server.Live:
-		g.tellSession(m.GetSessionId(), &messages.SessionLaunched{SessionId: m.GetSessionId(), ServerId: g.id, DcvSession: slot.Seen})
+		g.tellSession(m.GetSessionId(), &messages.SessionLaunched{SessionId: m.GetSessionId(), ServerId: g.id, DcvSession: slot.Seen()})
 		return
 	}
 	slot.Phase, slot.DCVID = server.Launching, m.GetDcvId()
@@ -104,7 +104,8 @@ func (g *serverGrain) onCreated(ctx actor.Context, m *messages.CreateSessionResp
 }
 
 func (g *serverGrain) launched(slot *server.Slot, session *messages.DcvSession) {
-	slot.Phase, slot.Seen = server.Live, session
+	slot.Phase = server.Live
+	slot.See(session)
 	delete(g.launches, slot.SessionID)
 	if g.boundTo(slot) != g.id {
 		g.sessionFound(slot.SessionID, session, false) // its host came back under this id meanwhile

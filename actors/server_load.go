@@ -72,7 +72,10 @@ func (g *serverGrain) restore() {
 	now := g.deps.Clock.Now()
 	if g.record != nil {
 		g.srv.MachineID, g.srv.Closed, g.srv.Facts = g.record.GetMachineId(), g.record.GetClosed(), g.record.GetFacts()
-		g.srv.Reachable = true // until the grace time says otherwise
+		// One that was there is believed to be for the grace time; one that was away
+		// still is, until its agent says otherwise.
+		g.lost, g.srv.Reachable = g.record.GetUnreachable(), !g.record.GetUnreachable()
+		g.srv.ClientID = g.record.GetAgentClientId()
 		g.away = now
 		g.arm(now.Add(g.deps.Config.Grace))
 	}
@@ -191,8 +194,9 @@ func (g *serverGrain) lose() {
 	g.lost, g.srv.Reachable = true, false
 	g.deps.Logger.Warn("server unreachable: its agent is away", "server", g.id, "since", g.away)
 	g.publish(nil, nil)
+	g.saveThen(nil, nil, nil) // so that a restart does not take it for alive
 	g.srv.Slots(func(s *server.Slot) {
-		s.Seen = nil
+		s.See(nil)
 		g.tellSession(s.SessionID, &messages.SessionUnreachable{SessionId: s.SessionID, ServerId: g.boundTo(s)})
 	})
 	for id := range g.launches {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/cluster"
+	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/actors/session"
 	"opensessionmanager/messages"
@@ -255,7 +256,7 @@ func (g *sessionGrain) onGranted(ctx actor.Context, m *messages.PlacementGranted
 
 func (g *sessionGrain) onRefused(ctx actor.Context, m *messages.PlacementRefused) {
 	if g.now.State == session.Fresh {
-		g.answer(m.GetRefusal())
+		g.answer(g.explained(m.GetRefusal()))
 		g.now = session.Session{}
 		g.retireIfEmpty()
 		return
@@ -265,6 +266,16 @@ func (g *sessionGrain) onRefused(ctx actor.Context, m *messages.PlacementRefused
 		reason = session.Reason{Code: m.GetRefusal().GetCode(), Text: m.GetRefusal().GetDetail()}
 	}
 	g.apply(ctx, session.Event{Kind: session.Refused, Reason: reason}, nil)
+}
+
+// explained says what the request implied beside what it said.
+func (g *sessionGrain) explained(refusal *messages.Refusal) *messages.Refusal {
+	if g.now.Requirements() == g.now.Spec.GetRequirements() {
+		return refusal
+	}
+	refusal = proto.CloneOf(refusal)
+	refusal.Detail += "; an autorun file in a console session needs a Windows server"
+	return refusal
 }
 
 // onServer takes an event of the session's own server; of another one it is old news.

@@ -44,8 +44,8 @@ func (g *sessionGrain) onFound(ctx actor.Context, m *messages.SessionFound) {
 }
 
 // cameAlong: the session's host came back under another server id. That is certain
-// for the same machine, and believed when nobody speaks for the old server any more
-// (a host whose identity was wiped); a running desktop is never closed on a doubt.
+// for the same machine, and believed when nobody speaks for the old server any more and
+// both belong to the same agent client; a running desktop is never closed on a doubt.
 func (g *sessionGrain) cameAlong(m *messages.SessionFound) bool {
 	if g.now.ServerID == "" {
 		return false
@@ -56,7 +56,14 @@ func (g *sessionGrain) cameAlong(m *messages.SessionFound) bool {
 	if g.now.External {
 		return g.now.State == session.Deleted
 	}
-	return !g.hostReachable() && g.now.OnHost() && g.now.State != session.Placed && !slices.Contains(g.now.Tried, m.GetServerId())
+	return !g.hostReachable() && g.sameClient(m.GetServerId()) && g.now.OnHost() && g.now.State != session.Placed && !slices.Contains(g.now.Tried, m.GetServerId())
+}
+
+// sameClient: whoever opened the session's server opened the other one too.
+func (g *sessionGrain) sameClient(serverID string) bool {
+	mine, known := g.deps.views().Server(g.now.ServerID)
+	other, there := g.deps.views().Server(serverID)
+	return known && there && mine.View.GetAgentClientId() == other.View.GetAgentClientId()
 }
 
 // adoptFound takes in a session that was made on a host without us (F11).

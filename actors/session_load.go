@@ -98,6 +98,9 @@ func (g *sessionGrain) settleMade(stored session.Session, otherwise *messages.Re
 	if made.ServerID != stored.ServerID {
 		g.tellServer(made.ServerID, &messages.ReleaseSlot{ServerId: made.ServerID, SessionId: g.id})
 	}
+	if made.Spec.GetEnqueueRequest() && stored.State != session.Queued {
+		g.deps.Peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.LeaveQueue{SessionId: g.id}, nil)
+	}
 	if len(stored.Digest) == 0 || !bytes.Equal(made.Digest, stored.Digest) {
 		g.answer(otherwise)
 	}

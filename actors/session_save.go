@@ -47,13 +47,16 @@ func (g *sessionGrain) onSaveFailed(ctx actor.Context, m *sessionSaved) {
 		return
 	}
 	g.deps.Logger.Error("session could not be saved", "session", g.id, "to", m.outcome.Next.State, "error", m.err)
-	refusal := storeRefusal(m.err)
-	respond(ctx, m.replyTo, refusal)
 	g.withdrawn = g.withdrawn || len(g.askers) > 0 && errors.Is(m.err, persistence.ErrUncertain)
-	g.answer(refusal)
 	if g.version == 0 && !g.withdrawn { // else it may be stored, and is bound to its slot
 		g.tellServer(m.outcome.Next.ServerID, &messages.ReleaseSlot{ServerId: m.outcome.Next.ServerID, SessionId: g.id})
 	}
+	if g.version == 0 && m.outcome.Next.Spec.GetEnqueueRequest() {
+		g.deps.Peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.LeaveQueue{SessionId: g.id}, nil)
+	}
+	refusal := storeRefusal(m.err) // after what it gives back, so that a repeat finds that free
+	respond(ctx, m.replyTo, refusal)
+	g.answer(refusal)
 	g.loaded, g.version, g.now = false, 0, session.Session{}
 	// Load again soon, so that what the stored state owes is not forgotten.
 	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), func() {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,7 +66,8 @@ func (w *world) stored() *roster.Builder {
 		var record messages.ServerRecord
 		require.NoError(w.t, proto.Unmarshal(r.Data, &record))
 		s := server.New(record.GetId())
-		s.Facts, s.MachineID, s.Closed, s.Reachable = record.GetFacts(), record.GetMachineId(), record.GetClosed(), true
+		s.Facts, s.MachineID, s.Closed, s.Reachable = record.GetFacts(), record.GetMachineId(), record.GetClosed(), !record.GetUnreachable()
+		s.ClientID = record.GetAgentClientId()
 		b.PutServer(s.View(1))
 	}
 	servers := b.Snapshot()
@@ -94,6 +96,27 @@ func (w *world) scan(kind string) []persistence.Record {
 	records, err := w.store.Scan(w.t.Context(), kind, "", 10_000)
 	require.NoError(w.t, err)
 	return records
+}
+
+// deafPlacer stands before the placer and drops creates while told to. It has to be
+// put there before anything is placed.
+func (w *world) deafPlacer() (deaf *atomic.Bool, dropped chan struct{}) {
+	deaf, dropped = &atomic.Bool{}, make(chan struct{}, 100)
+	behind := w.deps.Placer
+	w.deps.Placer = w.deps.System.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+		switch ctx.Message().(type) {
+		case actor.SystemMessage, actor.AutoReceiveMessage:
+		case *messages.PlaceSession:
+			if deaf.Load() {
+				dropped <- struct{}{}
+				return
+			}
+			ctx.Forward(behind)
+		default:
+			ctx.Forward(behind)
+		}
+	}))
+	return deaf, dropped
 }
 
 // ask sends to a grain and waits for its answer.
@@ -198,6 +221,7 @@ type localPeers struct {
 	deps   *Deps
 	mu     sync.Mutex
 	grains map[string]*actor.PID
+	wrap   func(actor.Actor) actor.Actor // if set, around each new grain
 }
 
 func (p *localPeers) Tell(kind, id string, msg proto.Message, sender *actor.PID) {
@@ -211,18 +235,26 @@ func (p *localPeers) grain(kind, id string) *actor.PID {
 		return pid
 	}
 	pid := p.deps.System.Root.Spawn(actor.PropsFromProducer(func() actor.Actor {
-		switch kind {
-		case messages.KindSession:
-			return newSessionGrain(p.deps)
-		case messages.KindServer:
-			return newServerGrain(p.deps)
-		default:
-			return newQueueGrain(p.deps)
+		made := p.newGrain(kind)
+		if p.wrap != nil {
+			made = p.wrap(made)
 		}
+		return made
 	}, actor.WithReceiverMiddleware(guarded(p.deps, kind))))
 	p.deps.System.Root.Send(pid, &cluster.ClusterInit{Identity: cluster.NewClusterIdentity(id, kind)})
 	p.grains[kind+"/"+id] = pid
 	return pid
+}
+
+func (p *localPeers) newGrain(kind string) actor.Actor {
+	switch kind {
+	case messages.KindSession:
+		return newSessionGrain(p.deps)
+	case messages.KindServer:
+		return newServerGrain(p.deps)
+	default:
+		return newQueueGrain(p.deps)
+	}
 }
 
 func (p *localPeers) Retire(kind, id string, self *actor.PID) {

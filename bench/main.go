@@ -41,7 +41,7 @@ func end(err error) {
 	}
 }
 
-// ErrMissed: a budget was missed, and -strict asked to be told.
+// errMissed: a budget was missed, and -strict asked to be told.
 var errMissed = errors.New("a budget was missed")
 
 type options struct {

@@ -145,6 +145,8 @@ type ServerRecord struct {
 	CreatedUnixMs int64                  `protobuf:"varint,5,opt,name=created_unix_ms,json=createdUnixMs,proto3" json:"created_unix_ms,omitempty"`
 	// The agent client the id belongs to; another client cannot claim it.
 	AgentClientId string `protobuf:"bytes,6,opt,name=agent_client_id,json=agentClientId,proto3" json:"agent_client_id,omitempty"`
+	// Its agent was away for longer than the grace time when this was written.
+	Unreachable   bool `protobuf:"varint,7,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -221,6 +223,13 @@ func (x *ServerRecord) GetAgentClientId() string {
 	return ""
 }
 
+func (x *ServerRecord) GetUnreachable() bool {
+	if x != nil {
+		return x.Unreachable
+	}
+	return false
+}
+
 // ServerView is the published, immutable picture of a server.
 type ServerView struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -238,7 +247,9 @@ type ServerView struct {
 	Closed         bool             `protobuf:"varint,10,opt,name=closed,proto3" json:"closed,omitempty"`
 	Reachable      bool             `protobuf:"varint,11,opt,name=reachable,proto3" json:"reachable,omitempty"`
 	// Rises with every published change of this server.
-	Version       int64 `protobuf:"varint,12,opt,name=version,proto3" json:"version,omitempty"`
+	Version int64 `protobuf:"varint,12,opt,name=version,proto3" json:"version,omitempty"`
+	// See ServerRecord.
+	AgentClientId string `protobuf:"bytes,13,opt,name=agent_client_id,json=agentClientId,proto3" json:"agent_client_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -355,6 +366,13 @@ func (x *ServerView) GetVersion() int64 {
 		return x.Version
 	}
 	return 0
+}
+
+func (x *ServerView) GetAgentClientId() string {
+	if x != nil {
+		return x.AgentClientId
+	}
+	return ""
 }
 
 // AgentAttached: a socket of this server's agent is open and has said hello.
@@ -1487,7 +1505,7 @@ var File_server_proto protoreflect.FileDescriptor
 
 const file_server_proto_rawDesc = "" +
 	"\n" +
-	"\fserver.proto\x12\x1bopensessionmanager.messages\x1a\vagent.proto\x1a\rsession.proto\x1a\vactor.proto\"\xe5\x01\n" +
+	"\fserver.proto\x12\x1bopensessionmanager.messages\x1a\vagent.proto\x1a\rsession.proto\x1a\vactor.proto\"\x87\x02\n" +
 	"\fServerRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1495,7 +1513,8 @@ const file_server_proto_rawDesc = "" +
 	"\x06closed\x18\x03 \x01(\bR\x06closed\x12>\n" +
 	"\x05facts\x18\x04 \x01(\v2(.opensessionmanager.messages.ServerFactsR\x05facts\x12&\n" +
 	"\x0fcreated_unix_ms\x18\x05 \x01(\x03R\rcreatedUnixMs\x12&\n" +
-	"\x0fagent_client_id\x18\x06 \x01(\tR\ragentClientId\"\xbf\x05\n" +
+	"\x0fagent_client_id\x18\x06 \x01(\tR\ragentClientId\x12 \n" +
+	"\vunreachable\x18\a \x01(\bR\vunreachable\"\xe7\x05\n" +
 	"\n" +
 	"ServerView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
@@ -1511,7 +1530,8 @@ const file_server_proto_rawDesc = "" +
 	"\x06closed\x18\n" +
 	" \x01(\bR\x06closed\x12\x1c\n" +
 	"\treachable\x18\v \x01(\bR\treachable\x12\x18\n" +
-	"\aversion\x18\f \x01(\x03R\aversion\x1aA\n" +
+	"\aversion\x18\f \x01(\x03R\aversion\x12&\n" +
+	"\x0fagent_client_id\x18\r \x01(\tR\ragentClientId\x1aA\n" +
 	"\x13VirtualByOwnerEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xb5\x01\n" +

@@ -90,5 +90,6 @@ func (s *Server) View(version int64) *messages.ServerView {
 		Availability: availability, UnavailabilityReason: reason,
 		ConsoleSessions: int32(count.Console), VirtualSessions: int32(count.Virtual),
 		VirtualByOwner: maps.Clone(s.byOwner), Closed: s.Closed, Reachable: s.Reachable, Version: version,
+		AgentClientId: s.ClientID,
 	}
 }

@@ -28,6 +28,29 @@ type Sighting struct {
 	Session *messages.DcvSession
 }
 
+// See notes what the host says of the session and tells whether it is news. Nil
+// forgets what was seen.
+func (s *Slot) See(session *messages.DcvSession) (news bool) {
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(session)
+	if err != nil { // a text that is not UTF-8, which no frame can hold
+		return true
+	}
+	news = string(encoded) != s.seen
+	if news {
+		s.seen = string(encoded)
+	}
+	return news
+}
+
+// Seen is what the host said last, nil if nothing.
+func (s *Slot) Seen() *messages.DcvSession {
+	session := &messages.DcvSession{}
+	if s.seen == "" || proto.Unmarshal([]byte(s.seen), session) != nil {
+		return nil
+	}
+	return session
+}
+
 // Reconcile compares a full report with the slots. It changes only what was seen;
 // phases change when the sessions have decided. Slots with a reply later than the
 // beginning of the report are left out: the report is older news (F14).
@@ -46,8 +69,7 @@ func (s *Server) Reconcile(report *messages.SessionsUpdateRequest) Findings {
 		case slot.LastReply > report.GetAsOf():
 		case slot.Phase == Reserved || slot.Phase == Launching:
 			found.Launched = append(found.Launched, Sighting{slot, session})
-		case slot.Phase == Closing || !proto.Equal(slot.Seen, session):
-			slot.Seen = session
+		case slot.See(session) || slot.Phase == Closing:
 			found.Changed = append(found.Changed, Sighting{slot, session})
 		default:
 			found.Steady = append(found.Steady, Sighting{slot, session})

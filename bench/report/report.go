@@ -14,7 +14,7 @@ import (
 type Row struct {
 	Scenario string
 	Measure  string
-	// Measured and Baseline are in Unit; Of says what the baseline is.
+	// Measured and Baseline are in Unit; Of says what the baseline is, "" if there is none.
 	Measured float64
 	Baseline float64
 	Unit     string
@@ -98,8 +98,12 @@ func (r *Report) WriteTable(w io.Writer) error {
 			scenario = row.Scenario
 			fmt.Fprintf(table, "%s\tmeasured\tbaseline\t\tratio\tbudget\t\n", scenario)
 		}
+		baseline, ratio := figure(row.Baseline), figure(row.Ratio)
+		if row.Of == "" {
+			baseline, ratio = "", ""
+		}
 		fmt.Fprintf(table, "  %s\t%s %s\t%s\t%s\t%s\t%s\t%s\n", row.Measure, figure(row.Measured), row.Unit,
-			figure(row.Baseline), row.Of, figure(row.Ratio), row.bound(), row.verdict())
+			baseline, row.Of, ratio, row.bound(), row.verdict())
 	}
 	if err := table.Flush(); err != nil {
 		return err

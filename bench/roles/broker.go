@@ -10,6 +10,7 @@ import (
 	"opensessionmanager/bench/child"
 	"opensessionmanager/cluster/node"
 	"opensessionmanager/internal/config"
+	"opensessionmanager/internal/heap"
 	"opensessionmanager/internal/logging"
 )
 
@@ -57,6 +58,7 @@ func (b *broker) start(c BrokerConfig) (any, error) {
 	if c.Patient {
 		opt.Tune = func(a *actors.Config) { a.Grace = time.Hour }
 	}
+	go heap.Bound(context.Background()) // as node.Run does
 	if b.node, err = node.Start(context.Background(), opt); err != nil {
 		return nil, err
 	}

@@ -70,9 +70,9 @@ var stores = [2]string{"memory", "embedded"}
 // addStores adds a row for the memory store against a budget in sessions per second,
 // if there is one, and a row for the embedded store against the memory store.
 func (r *Run) addStores(scenario, measure string, rates [2][]float64, budget float64) {
-	row := report.Row{Scenario: scenario, Measure: measure + ", memory store", Unit: "/s", Measured: report.Median(rates[0]), Baseline: budget, Of: "budget"}
+	row := report.Row{Scenario: scenario, Measure: measure + ", memory store", Unit: "/s", Measured: report.Median(rates[0])}
 	if budget > 0 {
-		row.Ratio, row.Budget, row.AtLeast = row.Measured/budget, 1, true
+		row.Baseline, row.Of, row.Ratio, row.Budget, row.AtLeast = budget, "budget", row.Measured/budget, 1, true
 	}
 	r.Report.Add(row)
 	r.Report.AddPairs(report.Row{Scenario: scenario, Measure: measure + ", embedded store", Unit: "/s", Of: "memory",

@@ -15,8 +15,9 @@ const (
 	idleBudget = 50.0  // MB
 	fullBudget = 512.0 // MB, with the fleet of DefaultScale
 	coldBudget = 1.0   // seconds
-	// settle is how long a full broker is watched: agents report at least every 30 s.
-	settle = 35 * time.Second
+	// settle is how long a full broker is watched. Each agent reports at once and again
+	// between 15 and 30 seconds later.
+	settle = 30 * time.Second
 )
 
 // memory measures an idle broker and a full one.

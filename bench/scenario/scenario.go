@@ -39,7 +39,7 @@ type Scale struct {
 // DefaultScale is what the budgets speak of.
 func DefaultScale() Scale {
 	return Scale{Sessions: []int{1000, 10_000}, Agents: 1000, Engine: 10_000, Latency: 100_000,
-		MemoryAgents: 10_000, MemorySessions: 100_000, Rounds: 5, Round: 700 * time.Millisecond}
+		MemoryAgents: 10_000, MemorySessions: 100_000, Rounds: 5, Round: 500 * time.Millisecond}
 }
 
 // Run is one run of the harness.
@@ -55,7 +55,7 @@ type Run struct {
 	folders  int
 }
 
-// All are the scenarios by name, in the order in which they run.
+// order has the scenarios by name, in the order in which they run.
 var order = []struct {
 	name string
 	run  func(*Run, context.Context) error

@@ -21,8 +21,10 @@ import (
 	"github.com/asynkron/protoactor-go/cluster"
 	"github.com/asynkron/protoactor-go/remote"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/cluster/membership"
@@ -205,6 +207,9 @@ func (f *Fleet) Contact() error {
 	return f.source.Contact()
 }
 
+// Removed is closed when the others took this broker for dead and went on without it.
+func (f *Fleet) Removed() <-chan struct{} { return f.source.Removed() }
+
 // Suspect has a member probed that was not heard of, and removed if it does not answer.
 func (f *Fleet) Suspect(memberID string) { f.source.Suspect(memberID) }
 
@@ -223,6 +228,7 @@ func (f *Fleet) remoteConfig() *remote.Config {
 		remote.WithServerOptions(
 			grpc.Creds(credentials.NewTLS(f.cfg.ServerTLS)),
 			grpc.ChainStreamInterceptor(recovering(f.cfg.Logger)),
+			grpc.ChainUnaryInterceptor(closed), // the library's diagnostics
 			grpc.MaxRecvMsgSize(largest),
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true})),
@@ -245,6 +251,11 @@ func recovering(logger *slog.Logger) grpc.StreamServerInterceptor {
 		}()
 		return handler(srv, stream)
 	}
+}
+
+// closed refuses the calls that brokers do not make.
+func closed(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
+	return nil, status.Error(codes.Unimplemented, "not offered")
 }
 
 // Address is where other brokers reach this one.

@@ -4,11 +4,18 @@ import (
 	"net"
 
 	"opensessionmanager/cluster/membership"
+	"opensessionmanager/cluster/membership/consul"
 )
 
 // source says who else is in the fleet; nil is nobody.
 func (n *Node) source() (membership.Source, error) {
-	return n.opt.Source, nil
+	c := n.opt.Config.Consul
+	if n.opt.Source != nil || c.Address == "" {
+		return n.opt.Source, nil
+	}
+	return consul.New(consul.Config{Address: c.Address, Token: c.Token.Reveal(), Prefix: c.Prefix,
+		TLS:     consul.TLS{CAFile: string(c.CAFile), CertFile: string(c.CertFile), KeyFile: string(c.KeyFile), ServerName: c.ServerName},
+		Options: membership.Options{Logger: n.log}})
 }
 
 // advertised is the host under which other brokers reach this one: what the operator

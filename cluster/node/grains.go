@@ -146,7 +146,8 @@ func (n *Node) load(ctx context.Context) error {
 	if err := n.loadServers(ctx, builder); err != nil {
 		return err
 	}
-	if err := n.loadSessions(ctx, builder); err != nil {
+	over, err := n.loadSessions(ctx, builder)
+	if err != nil {
 		return err
 	}
 	actors.Start(n.deps, builder)
@@ -154,6 +155,10 @@ func (n *Node) load(ctx context.Context) error {
 	n.serveAPI()
 	if err := n.fleet.Join(ctx); err != nil {
 		return err
+	}
+	// Not before: the alarms of what is over already ring at once, and grains need the roster.
+	for id, deadline := range over {
+		n.deps.ArmSessionDeadline(id, deadline)
 	}
 	return n.catchUp(ctx)
 }
@@ -189,12 +194,13 @@ func (n *Node) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// loadSessions shows each session as it was. What only waits for its time to be
-// forgotten needs an alarm, not a grain. A session whose server was forgotten meanwhile
-// is not READY: nobody speaks for it.
-func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) error {
+// loadSessions shows each session as it was stored, but one whose server was forgotten
+// meanwhile is not READY: nobody speaks for it. What only waits for its time to be
+// forgotten needs an alarm, not a grain: over has the deadlines.
+func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) (over map[string]time.Time, err error) {
+	over = map[string]time.Time{}
 	servers := builder.Snapshot()
-	return n.scan(ctx, actors.RecordSession, func(data []byte) error {
+	return over, n.scan(ctx, actors.RecordSession, func(data []byte) error {
 		var record messages.SessionRecord
 		if err := proto.Unmarshal(data, &record); err != nil {
 			return err
@@ -205,7 +211,7 @@ func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) error 
 		}
 		builder.PutSession(s.View(1))
 		if s.State == session.Deleted {
-			n.deps.ArmSessionDeadline(s.ID, s.Deadline)
+			over[s.ID] = s.Deadline
 		}
 		return nil
 	})
@@ -220,7 +226,8 @@ func (n *Node) loadServers(ctx context.Context, builder *roster.Builder) error {
 			return err
 		}
 		s := server.New(record.GetId())
-		s.MachineID, s.Closed, s.Facts, s.Reachable = record.GetMachineId(), record.GetClosed(), record.GetFacts(), true
+		s.MachineID, s.Closed, s.Facts, s.Reachable = record.GetMachineId(), record.GetClosed(), record.GetFacts(), !record.GetUnreachable()
+		s.ClientID = record.GetAgentClientId()
 		builder.PutServer(s.View(1))
 		return nil
 	})

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"opensessionmanager/http/oauth"
 	"opensessionmanager/internal/certs"
 	"opensessionmanager/internal/config"
+	"opensessionmanager/internal/heap"
 	"opensessionmanager/persistence"
 	"opensessionmanager/persistence/consul"
 	"opensessionmanager/persistence/embedded"
@@ -80,6 +83,7 @@ func Start(ctx context.Context, opt Options) (*Node, error) {
 		name string
 		run  func(context.Context) error
 	}{
+		{"check the working path", n.checkWorkingPath},
 		{"open the store", n.openStore},
 		{"prepare the certificates", n.openCertificates},
 		{"prepare the keys and clients", n.openAuthorization},
@@ -123,6 +127,7 @@ func (n *Node) background(f func(context.Context)) {
 
 // Run starts a broker and keeps it up until ctx ends.
 func Run(ctx context.Context, cfg *config.Config, logger *slog.Logger) error {
+	go heap.Bound(ctx)
 	n, err := Start(ctx, Options{Config: cfg, Logger: logger})
 	if err != nil {
 		return err
@@ -148,6 +153,22 @@ func (n *Node) CAFile() string { return filepath.Join(n.securityDir(), certs.CAF
 
 func (n *Node) workingPath() string { return string(n.opt.Config.Storage.WorkingPath) }
 func (n *Node) securityDir() string { return filepath.Join(n.workingPath(), "security") }
+
+// checkWorkingPath makes the folder, and refuses one that others may change: whoever
+// can swap the database or the keys is the broker.
+func (n *Node) checkWorkingPath(context.Context) error {
+	if err := os.MkdirAll(n.workingPath(), 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(n.workingPath())
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 && runtime.GOOS != "windows" {
+		return fmt.Errorf("%s has mode %#o, so others may change what is in it; run chmod 700 %s", n.workingPath(), mode, n.workingPath())
+	}
+	return nil
+}
 
 func (n *Node) openStore(context.Context) error {
 	switch {

@@ -4,7 +4,7 @@
 // A record is one key, <prefix>records/<kind>/<escaped ID>, so that an operator can
 // read it with `consul kv get`; its value is a format byte and the Data. A write is
 // a check-and-set on the key's ModifyIndex, in transactions of up to 63 operations:
-// a lone write costs as much as a full transaction, so use Apply
+// five lone writes cost as much as one full transaction, so use Apply
 // (persistence.Committer does) rather than many Saves. Reads are consistent: the
 // leader confirms with a quorum that it is still the leader.
 //
@@ -20,7 +20,7 @@
 // snapshot, therefore refuses all older versions (ErrConflict), gives out higher
 // ones, and is logged as an error. (Unless it was itself begun in the same minute.)
 //
-// The ACL token needs `key_prefix "<prefix>" { policy = "write" }`.
+// Consul must be 1.14 or later. The ACL token needs `key_prefix "<prefix>" { policy = "write" }`.
 package consul
 
 import (

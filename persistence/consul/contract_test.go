@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"opensessionmanager/persistence"
+	"opensessionmanager/persistence/consul/consultest"
 	"opensessionmanager/persistence/memory"
 	"opensessionmanager/persistence/persistencetest"
 )
@@ -114,6 +115,7 @@ func TestApply_LargestRecordsWithLongestKeys(t *testing.T) {
 // Whatever is done in whatever batches, Consul answers as memory does.
 func TestApply_AnswersAsMemoryDoes(t *testing.T) {
 	t.Parallel()
+	consultest.Require(t)
 	rapid.Check(t, func(r *rapid.T) {
 		here, there := open(t), memory.New()
 		defer here.Close()

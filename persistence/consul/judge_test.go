@@ -1,6 +1,8 @@
 package consul
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/consul/api"
 	"github.com/stretchr/testify/require"
 
 	"opensessionmanager/persistence"
@@ -212,5 +215,42 @@ func limitBody(t *testing.T, to string, limit int64, refused *atomic.Int64) http
 			return
 		}
 		pass.ServeHTTP(w, r)
+	})
+}
+
+// fixed is a Consul that always answers the same.
+type fixed struct {
+	status int
+	body   []byte
+}
+
+func (f fixed) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: f.status, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(f.body))}, nil
+}
+
+// Whatever stands where Consul should: no panic, no endless loop, and each error is one
+// that callers know.
+func FuzzAnswer(f *testing.F) {
+	f.Add(200, []byte(`{"Results":[{"KV":{"Key":"dcv-session-manager/generation","Value":"Nw==","ModifyIndex":7}}]}`))
+	f.Add(200, []byte(`["dcv-session-manager/records/thing/a"]`))
+	f.Add(409, []byte(`{"Errors":[{"OpIndex":1,"What":"index is stale"},{"OpIndex":0,"What":"Permission denied"},null]}`))
+	f.Add(500, []byte(`No cluster leader`))
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		s := openAt(t, Config{Timeout: time.Minute})
+		client, err := api.NewClient(&api.Config{HttpClient: &http.Client{Transport: judge{fixed{status, body}}}})
+		require.NoError(t, err)
+		s.agents.clients = []*api.Client{client}
+		s.current = &generation{number: 7, index: 7}
+		results := s.Apply(t.Context(), []persistence.Op{put("a", 0, "x"), remove("b", 7<<indexBits|9)})
+		_, load := s.Load(t.Context(), record("a", 0, "").Key)
+		_, scan := s.Scan(t.Context(), "thing", "", 10)
+		for _, err := range []error{results[0].Err, results[1].Err, load, scan} {
+			known := false
+			for _, e := range []error{nil, persistence.ErrUnavailable, persistence.ErrUncertain, persistence.ErrConflict,
+				persistence.ErrNotFound, persistence.ErrTooLarge} {
+				known = known || errors.Is(err, e)
+			}
+			require.True(t, known, "%v", err)
+		}
 	})
 }

@@ -11,8 +11,7 @@ import (
 	"opensessionmanager/persistence"
 )
 
-// readSize is the most records of one read: 64 operations, which is what older
-// versions of Consul take, less the one for the generation.
+// readSize is the most records of one read: an operation each, and one for the generation.
 const readSize = maxTxnOps - 1
 
 // Load implements persistence.Store. It costs a round trip to Consul's leader and

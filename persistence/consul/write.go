@@ -8,8 +8,8 @@ import (
 	"opensessionmanager/persistence"
 )
 
-// Bounds of one transaction. Consul takes 64 operations (newer versions 128) and by
-// default requests of 512 KiB (txn_max_req_len), which a record of MaxDataSize in
+// Bounds of one transaction. Consul promises to take 64 operations and by default
+// takes requests of 512 KiB (txn_max_req_len), which a record of MaxDataSize in
 // base64 fits into.
 const (
 	maxTxnOps     = 64

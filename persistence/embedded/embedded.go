@@ -63,7 +63,7 @@ func Open(folder string) (*Store, error) {
 	var db *bolt.DB
 	err := guard(func() (err error) {
 		db, err = bolt.Open(path, 0o600, &bolt.Options{
-			Timeout:      time.Nanosecond, // one try: the default is to wait for ever
+			Timeout: time.Nanosecond, // one try: the default is to wait for ever
 			// The map would be sorted at every commit, which costs more than the rest
 			// of it once some thousand pages are free; the array is in order. Not to
 			// keep the list at all would be cheaper still, but then opening a damaged

@@ -16,6 +16,7 @@ import (
 // same ids. A host that never returns is forgotten in time (contract 4; F8, C2, C25).
 func TestUnreachable_SessionsBecomeUnknownAndComeBack(t *testing.T) {
 	t.Parallel()
+	long(t, "it waits for agents that stay away")
 	b := startBroker(t, "agent-grace-seconds = 1", "seconds-before-deleting-unreachable-dcv-server = 6",
 		"seconds-before-deleting-sessions-unreachable-server = 4")
 	h := b.startHost("returning", hostOptions{})

@@ -67,14 +67,6 @@ func (p picture) differences() (wrong []string) {
 	return wrong
 }
 
-// total is how many sessions are really there.
-func (p picture) total() (n int) {
-	for _, owners := range p.present {
-		n += len(owners)
-	}
-	return n
-}
-
 // problem makes an error of what is wrong.
 func problem(wrong []string) error {
 	if len(wrong) == 0 {

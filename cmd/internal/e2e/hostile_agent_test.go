@@ -26,6 +26,7 @@ import (
 // (promise 7; F14, F29, F33, F34, F36).
 func TestHostileAgents_AreCutOffWithAReason(t *testing.T) {
 	t.Parallel()
+	long(t, "it waits until a silent agent is cut off")
 	b := startBroker(t)
 	h := b.startHost("bystander", hostOptions{})
 	server := b.api.awaitServer("bystander", "AVAILABLE", "")

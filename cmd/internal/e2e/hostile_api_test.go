@@ -22,6 +22,7 @@ import (
 // is well afterwards (promise 7; F27, F28, F29, F30, F31, F33, F49).
 func TestHostileClients_AreRefusedWithAReason(t *testing.T) {
 	t.Parallel()
+	long(t, "it waits until slow clients are cut off")
 	b := startBroker(t)
 	h := b.startHost("victim", hostOptions{perUser: -1})
 	b.api.awaitServer("victim", "AVAILABLE", "")

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -81,7 +80,7 @@ func start(t *testing.T, log *logbook, name string, args ...string) *process {
 
 // kill is kill -9 of the process and its children.
 func (p *process) kill() {
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // fails if it is gone already
+	killGroup(p.cmd.Process) // fails if it is gone already
 	<-p.done
 }
 
@@ -91,7 +90,7 @@ func environment() []string { return append(os.Environ(), "AWS_EC2_METADATA_DISA
 // stop asks the process to end and returns its exit code.
 func (p *process) stop() int {
 	p.t.Helper()
-	_ = syscall.Kill(p.cmd.Process.Pid, syscall.SIGTERM)
+	askToEnd(p.cmd.Process)
 	return p.exitCode()
 }
 

@@ -55,7 +55,7 @@ type (
 		UnsuccessfulList []failure
 	}
 	serverResults struct {
-		SuccessfulList   []struct{ ServerId string } //nolint:revive // the vendor's name
+		SuccessfulList   []struct{ ServerId string }
 		UnsuccessfulList []failure
 	}
 	connectionData struct {

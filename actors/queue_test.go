@@ -1,0 +1,83 @@
+package actors
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"opensessionmanager/messages"
+)
+
+func enqueued(s *messages.SessionSpec) { s.EnqueueRequest = true }
+
+// There is room, but not for one more session of the first: who stands behind goes on.
+func TestQueue_OwnerAtTheLimitHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	h := w.host("a", limited(-1, 1)).connect()
+	w.accepted("s-0", "ann", enqueued)
+	w.awaitState("s-0", ready)
+	w.accepted("s-1", "ann", enqueued)
+	w.accepted("s-2", "bob", enqueued)
+	h.report() // whatever a host says may mean room
+	w.awaitState("s-2", ready)
+	require.Equal(t, creating, w.view("s-1").GetState())
+	w.delete("s-0", "ann", false)
+	w.awaitState("s-1", ready)
+}
+
+// Another line does not wait for the first: they want different things.
+func TestQueue_LinesDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.accepted("s-1", "ann", enqueued, func(s *messages.SessionSpec) { s.Requirements = "tag:host='b'" })
+	w.accepted("s-2", "ann", enqueued, func(s *messages.SessionSpec) { s.Requirements = "tag:host='a'" })
+	w.host("a").connect()
+	w.awaitState("s-2", ready)
+	require.Equal(t, creating, w.view("s-1").GetState())
+}
+
+// A placer that was lost with its answer does not block a line for ever.
+func TestQueue_AnswerThatWasLostDoesNotBlockTheLine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	deaf, dropped := w.deafPlacer()
+	deaf.Store(true)
+	w.host("a").connect()
+	answer := make(chan any, 1)
+	go func() { answer <- w.create("s-1", "ann", enqueued) }()
+	<-dropped
+	deaf.Store(false)
+	w.clock.Advance((maxTries + 2) * reserveTime)
+	w.peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.RoomChanged{}, nil)
+	require.IsType(t, &messages.SessionView{}, <-answer)
+	w.awaitState("s-1", ready)
+}
+
+// A session that may wait waits also for another host after its first one failed.
+func TestQueue_TakesInAfterAFailedLaunch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	h := w.host("a")
+	h.silent = true
+	h.connect()
+	w.accepted("s-1", "ann", enqueued)
+	w.ask(messages.KindServer, "a", &messages.CloseServer{ServerId: "a", Force: true})
+	w.peers.Tell(messages.KindSession, "s-1", &messages.SessionLaunchFailed{SessionId: "s-1", ServerId: "a", Code: messages.AgentFailed, Message: "no"}, nil)
+	await(t, "the session to wait", func() error {
+		if v := w.view("s-1"); v.GetSubstate() != messages.SessionSubstate_SESSION_SUBSTATE_PLACING || len(w.scan(RecordSession)) != 1 {
+			return fmt.Errorf("%v", v)
+		}
+		return nil
+	})
+	for range 10 {
+		w.clock.Advance(w.deps.Config.Session.Placement / 5)
+		w.handled("a")
+	}
+	require.Equal(t, creating, w.view("s-1").GetState())
+	h.set(func(h *host) { h.silent = false })
+	w.ask(messages.KindServer, "a", &messages.OpenServer{ServerId: "a"})
+	await(t, "the session to be placed again", func() error { w.clock.Advance(time.Second); return stateIs(w, "s-1", ready) })
+}
