@@ -49,8 +49,9 @@ func TestFleet_GoesOnWhileABrokerIsPaused(t *testing.T) {
 	f := startFleet(t, 3, 6)
 	load := f.load(4)
 	load.awaitAccepted(60)
-	began := time.Now()
 	paused := f.brokers[1]
+	load.setDown(true, paused) // whoever is there waits for ever: the others are of interest
+	began := time.Now()
 	paused.freeze()
 	defer paused.thaw()
 	wait(t, 10*time.Second)
@@ -59,6 +60,7 @@ func TestFleet_GoesOnWhileABrokerIsPaused(t *testing.T) {
 	paused.thaw()
 	await(t, "the paused broker to be back", paused.healthy)
 	t.Logf("back after %v", time.Since(resumed).Round(time.Millisecond))
+	load.setDown(false, paused)
 	load.awaitAccepted(60)
 	load.report(resumed)
 	load.check(f.brokers...)
@@ -137,6 +139,40 @@ func TestFleet_AnswersReadsWhileConsulIsDown(t *testing.T) {
 	}
 	load.check(f.brokers...)
 	require.NotContains(t, f.logs(), "panic")
+}
+
+// F20: somebody deletes everything in Consul. The sessions run on their hosts all the
+// while; they are shown again when the hosts have reported them.
+func TestFleet_RebuildsWhatWasDeletedInConsul(t *testing.T) {
+	f := startFleet(t, 3, 6)
+	load := f.load(4)
+	load.awaitAccepted(60)
+	load.stop()
+	await(t, "calm", func() error { return f.compare(f.brokers[0]) })
+	f.consul.Wipe()
+	wiped := time.Now()
+	for _, b := range f.brokers {
+		await(t, "the sessions to be shown again", func() error { return f.compare(b) })
+	}
+	await(t, "a create to be accepted", func() error {
+		a, err := f.at(f.brokers[1]).try("POST", "/createSessions?explain=true", list{virtual("somebody")})
+		if err == nil && countAccepted(a) == 0 {
+			err = errors.New(string(a.body))
+		}
+		return err
+	})
+	t.Logf("all is back after %v", time.Since(wiped).Round(time.Millisecond))
+	require.Contains(t, f.logs(), "The records in Consul were deleted", "a loud event")
+	require.NotContains(t, f.logs(), "panic")
+}
+
+// compare says what differs between a broker's picture and the hosts.
+func (f *fleet) compare(b *broker) error {
+	p, err := look(f.at(b), f.hosts)
+	if err != nil {
+		return err
+	}
+	return problem(p.differences())
 }
 
 // awaitRehomed waits until all agents are at other brokers and all servers available.

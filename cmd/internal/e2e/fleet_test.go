@@ -293,6 +293,8 @@ func (l *load) try(b *broker, path string, body, out any) (again bool, err error
 			}
 		}
 		return false, nil
+	case http.StatusRequestTimeout: // of a broker that was paused meanwhile
+		return true, errors.New("408")
 	case http.StatusServiceUnavailable:
 		return true, fmt.Errorf("503 %s", a.header.Get("X-Error-Code"))
 	default:
