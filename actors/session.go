@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"bytes"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -136,39 +135,6 @@ func (g *sessionGrain) handle(ctx actor.Context, m mail) {
 	}
 }
 
-func (g *sessionGrain) onCreate(ctx actor.Context, m *messages.CreateSession, sender *actor.PID) {
-	switch {
-	case g.version != 0 || g.now.State != session.Fresh:
-		respond(ctx, sender, g.repeated(m))
-	case len(g.askers) == 0:
-		g.now = session.New(g.deps.Clock.Now(), g.id, m.GetSpec(), m.GetRequestDigest())
-		g.askers = append(g.askers, sender)
-		g.place(ctx)
-	case sameRequest(m, g.now.Digest): // twice at once
-		g.askers = append(g.askers, sender)
-	default:
-		respond(ctx, sender, keyReused())
-	}
-}
-
-// repeated answers a create for an id that exists: the same request gets the same
-// answer, another one is refused (N4).
-func (g *sessionGrain) repeated(m *messages.CreateSession) any {
-	if sameRequest(m, g.now.Digest) {
-		return g.now.View(g.shown)
-	}
-	return keyReused()
-}
-
-func sameRequest(m *messages.CreateSession, digest []byte) bool {
-	return len(digest) > 0 && bytes.Equal(m.GetRequestDigest(), digest)
-}
-
-func keyReused() *messages.Refusal {
-	return &messages.Refusal{Code: messages.CodeKeyReused,
-		Detail: "this Idempotency-Key was used for a request with other content"}
-}
-
 // onWake: whoever was asked before may be gone, and with it the question.
 func (g *sessionGrain) onWake(ctx actor.Context) {
 	switch {
@@ -187,7 +153,7 @@ func (g *sessionGrain) onDelete(ctx actor.Context, m *messages.DeleteSession, se
 		respond(ctx, sender, notFound(g.id))
 		g.retireIfEmpty()
 	case g.now.State == session.Deleted && m.GetRequestId() != "" && m.GetRequestId() == g.now.DeleteRequest:
-		respond(ctx, sender, g.now.View(g.shown)) // asked again because the answer was lost
+		g.confirm(sender) // asked again because the answer was lost
 	case g.now.State == session.Deleted:
 		respond(ctx, sender, &messages.Refusal{Code: messages.CodeSessionDeleted, Detail: "the session is deleted already"})
 	default:
@@ -337,7 +303,7 @@ func (g *sessionGrain) adopt(ctx actor.Context, out session.Outcome, replyTo *ac
 	g.perform(ctx, out.Effects)
 	g.bindIfMoved(before, out.Effects)
 	if out.Soft && !changedForReaders(before, g.now) {
-		respond(ctx, replyTo, g.now.View(g.shown))
+		g.confirm(replyTo)
 		return
 	}
 	if before.State != g.now.State {

@@ -39,7 +39,7 @@ func (g *sessionGrain) onLoaded(ctx actor.Context, m *sessionLoaded) {
 	case errors.Is(err, persistence.ErrNotFound):
 		g.loaded, g.version, g.now = true, 0, session.Session{}
 		g.settleMade(session.Session{}, storeRefusal(persistence.ErrConflict))
-		g.bury()
+		g.onRecordMissing()
 	case err != nil:
 		g.onLoadFailed(ctx, err)
 		return
@@ -58,11 +58,16 @@ func (g *sessionGrain) onLoaded(ctx actor.Context, m *sessionLoaded) {
 	g.retireIfEmpty()
 }
 
-// bury takes a session off the rosters that the store does not hold any more: the
-// broker that forgot it died before it could say so. Only what is over is ever forgotten.
-func (g *sessionGrain) bury() {
+// onRecordMissing looks at what readers see. Only what is over is ever forgotten: a
+// broker that did so may have died before it could say so. The record of anything else
+// was deleted by somebody, and is made again.
+func (g *sessionGrain) onRecordMissing() {
 	entry, shown := g.deps.views().Session(g.id)
 	if shown && entry.View.GetState() != messages.SessionState_SESSION_STATE_DELETED {
+		g.deps.Logger.Error("the record of a session is gone from the store: writing it anew", "session", g.id, "state", entry.View.GetState())
+		next := session.FromView(g.deps.Clock.Now(), entry.View, g.deps.Config.Session)
+		g.shown = max(g.shown, entry.View.GetVersion())
+		g.save(session.Outcome{Next: next, Effects: next.Resume()}, nil)
 		return
 	}
 	for _, waiting := range g.backlog.kept {

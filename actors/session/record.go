@@ -59,6 +59,29 @@ func (s Session) View(version int64) *messages.SessionView {
 	return v
 }
 
+// FromView makes a record again of what readers see, after the store lost it: somebody
+// deleted its data. What was not placed for good is over, for how it was to be made is
+// not in the view.
+func FromView(now time.Time, v *messages.SessionView, limits Limits) Session {
+	s := Session{
+		ID: v.GetId(), DCVID: v.GetDcvId(), External: v.GetExternal(), Created: instant(v.GetCreationUnixMs()),
+		Spec: &messages.SessionSpec{Name: v.GetName(), Owner: v.GetOwner(), Type: v.GetType(),
+			MaxConcurrentClients: v.MaxConcurrentClients, StorageRoot: v.GetStorageRoot()},
+		ServerID: shared(v.GetServerId()), Connections: v.GetNumOfConnections(),
+		Disconnected: instant(v.GetLastDisconnectionUnixMs()), StorageRoot: v.GetStorageRoot(),
+	}
+	switch v.GetState() {
+	case messages.SessionState_SESSION_STATE_READY, messages.SessionState_SESSION_STATE_UNKNOWN:
+		return s.enter(now, Ready, limits)
+	case messages.SessionState_SESSION_STATE_DELETING:
+		s.DeleteAsked = true
+		return s.enter(now, Deleting, limits)
+	default:
+		s.Reason = Reason{Code: messages.CodeStoreUnavailable, Text: "the record of the session was deleted from the store before it was made"}
+		return s.enter(now, Deleted, limits)
+	}
+}
+
 func (s Session) seen() (messages.SessionState, messages.SessionSubstate) {
 	switch s.State {
 	case Fresh, Queued, Replacing:

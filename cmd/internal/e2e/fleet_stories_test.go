@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -162,6 +163,25 @@ func TestFleet_RebuildsWhatWasDeletedInConsul(t *testing.T) {
 		return err
 	})
 	t.Logf("all is back after %v", time.Since(wiped).Round(time.Millisecond))
+	all, err := f.at(f.brokers[2]).sessions()
+	require.NoError(t, err)
+	for id, s := range all {
+		await(t, "the deletion of "+id, func() error {
+			out := call[results](f.at(f.brokers[2]), "POST", "/deleteSessions?explain=true", list{object{"SessionId": id, "Owner": s.Owner}})
+			if len(out.SuccessfulList) == 1 || deletedAlready(out) {
+				return nil
+			}
+			return fmt.Errorf("%+v", out.UnsuccessfulList)
+		})
+	}
+	await(t, "empty hosts", func() error {
+		for _, h := range f.hosts {
+			if n := h.dcv.Count(); n > 0 {
+				return fmt.Errorf("%s has %d sessions", h.name, n)
+			}
+		}
+		return nil
+	})
 	require.Contains(t, f.logs(), "The records in Consul were deleted", "a loud event")
 	require.NotContains(t, f.logs(), "panic")
 }

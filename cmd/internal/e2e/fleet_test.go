@@ -214,7 +214,7 @@ func (l *load) delete(id, owner string, random *rand.Rand) {
 
 // deletedAlready: the first try was done although its answer was lost.
 func deletedAlready(out results) bool {
-	return len(out.UnsuccessfulList) == 1 && out.UnsuccessfulList[0].FailureCode == "DCV_SESSION_DELETED"
+	return len(out.UnsuccessfulList) == 1 && out.UnsuccessfulList[0].FailureCode == "SESSION_DELETED"
 }
 
 // request sends to a broker, and once more to another one if that fails in a way that

@@ -1,0 +1,53 @@
+package actors
+
+import (
+	"bytes"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"opensessionmanager/actors/session"
+	"opensessionmanager/messages"
+)
+
+func (g *sessionGrain) onCreate(ctx actor.Context, m *messages.CreateSession, sender *actor.PID) {
+	switch {
+	case g.version != 0 || g.now.State != session.Fresh:
+		g.repeat(ctx, m, sender)
+	case len(g.askers) == 0:
+		g.now = session.New(g.deps.Clock.Now(), g.id, m.GetSpec(), m.GetRequestDigest())
+		g.askers = append(g.askers, sender)
+		g.place(ctx)
+	case sameRequest(m, g.now.Digest): // twice at once
+		g.askers = append(g.askers, sender)
+	default:
+		respond(ctx, sender, keyReused())
+	}
+}
+
+// repeat answers a create for an id that exists: the same request gets the same
+// answer, another one is refused (N4).
+func (g *sessionGrain) repeat(ctx actor.Context, m *messages.CreateSession, sender *actor.PID) {
+	if sameRequest(m, g.now.Digest) {
+		g.confirm(sender)
+		return
+	}
+	respond(ctx, sender, keyReused())
+}
+
+// confirm answers with what was published before, when every reader sees that: it may
+// still be on its way.
+func (g *sessionGrain) confirm(to *actor.PID) {
+	if to != nil {
+		view := g.now.View(g.shown)
+		g.deps.Roster.tell(&publishSession{view: view, replyTo: to, answer: view})
+	}
+}
+
+func sameRequest(m *messages.CreateSession, digest []byte) bool {
+	return len(digest) > 0 && bytes.Equal(m.GetRequestDigest(), digest)
+}
+
+func keyReused() *messages.Refusal {
+	return &messages.Refusal{Code: messages.CodeKeyReused,
+		Detail: "this Idempotency-Key was used for a request with other content"}
+}
