@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -114,13 +115,16 @@ func (f consulFleet) Open(t testing.TB) (membership.Source, membershiptest.Line)
 	return k, p
 }
 
-// All fleets of the contract share one Consul, and the service's name.
+// All fleets of the contract share one Consul. Each has a service of its own name, for
+// their brokers have the same IDs, which those of real fleets do not.
 func TestConsul_KeepsTheContract(t *testing.T) {
 	t.Parallel()
 	server := consultest.Start(t, consultest.Options{})
 	t.Run("contract", func(t *testing.T) { // ends before the server does
 		membershiptest.Run(t, func(t testing.TB) membershiptest.Fleet {
-			return consulFleet{config(t, server.Address())}
+			cfg := config(t, server.Address())
+			cfg.Service = "broker-" + strings.ReplaceAll(cfg.Prefix, "/", "-")
+			return consulFleet{cfg}
 		})
 	})
 }

@@ -294,6 +294,17 @@ func TestConsul_TheViewAloneIsDeleted(t *testing.T) {
 	require.Greater(t, document.Epoch, uint64(100))
 }
 
+// Fleets of other prefixes are other fleets, also under the same service name.
+func TestConsul_TwoFleetsInOneConsul(t *testing.T) {
+	t.Parallel()
+	server := consultest.Start(t, consultest.Options{})
+	one := start(t, config(t, server.Address()), "a", "b")
+	other := start(t, config(t, server.Address()), "x", "y", "z")
+	sizes(t, 2, one)
+	sizes(t, 3, other)
+	require.False(t, one[0].Current().Has("x"))
+}
+
 // A dead broker's service goes by itself, and a leaver's at once.
 func TestConsul_ALeaverLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
