@@ -27,7 +27,7 @@ RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 RACE_PACKAGES = $$($(GO) list ./... | grep -v -e '/cluster/')
 
 .DEFAULT_GOAL := help
-.PHONY: help build tools generate check test test-short race fuzz bench microbench demo docs clean
+.PHONY: help build tools generate check test test-short fleet race fuzz bench microbench demo docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ test: tools ## Run all tests, and those that can with the race detector
 test-short: ## Run what needs nothing but Go, in under two minutes
 	$(GO) test -short ./...
 	$(GO) test -short $(RACE) ./actors/...
+
+fleet: tools ## Tell the stories about several brokers, in one process and in many
+	$(GO) test -count=1 -timeout 5m ./cluster/clustertest/...
+	$(GO) test -count=1 -timeout 14m -run '^TestFleet_' ./cmd/internal/e2e
 
 race: tools ## Run the tests with the race detector
 	$(GO) test -count=1 $(RACE) $(RACE_PACKAGES)

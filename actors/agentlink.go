@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"errors"
 	"sync"
 	"time"
@@ -110,6 +111,7 @@ type agentLink struct {
 
 	serverID string // empty until hello was accepted
 	hello    *messages.HelloRequest
+	greeting *messages.HelloRequest // all of hello, until it was accepted
 	accepted bool
 	over     bool // the server grain was told that this is the end
 	pending  map[string]*pendingCommand
@@ -129,8 +131,8 @@ func (l *agentLink) Receive(ctx actor.Context) {
 		l.onAccepted()
 	case *messages.AgentRejected:
 		l.reject(m.GetRefusal().GetCode(), m.GetRefusal().GetDetail())
-	case *messages.Refusal: // the server grain failed on our hello or report
-		l.socket.Close(closeTryLater, m.GetCode())
+	case *messages.Refusal:
+		l.onRefusal(ctx, m)
 	case *commandOverdue:
 		l.onOverdue(ctx, m)
 	case *ownersMoved:
@@ -192,6 +194,7 @@ func (l *agentLink) onHello(ctx actor.Context, hello *messages.HelloRequest) {
 		// keeps only who the agent is, to say so to another owner.
 		l.hello, l.serverID = &messages.HelloRequest{RequestId: hello.GetRequestId(), ServerId: hello.GetServerId(),
 			MachineId: hello.GetMachineId(), BootId: hello.GetBootId(), InstanceId: hello.GetInstanceId()}, hello.GetServerId()
+		l.greeting = hello
 		l.attach(ctx, hello)
 	}
 }
@@ -201,13 +204,23 @@ func (l *agentLink) onAccepted() {
 		l.send(&messages.AgentFrame{Body: &messages.AgentFrame_DescribeRequest{DescribeRequest: &messages.DescribeRequest{RequestId: newRequestID()}}})
 		return
 	}
-	l.accepted = true
+	l.accepted, l.greeting = true, nil
 	l.send(l.helloResponse(&messages.Result{Success: true}))
 }
 
-func (l *agentLink) onOwnersMoved(ctx actor.Context, m *ownersMoved) {
-	if l.accepted && !l.over && m.moved(messages.KindServer, l.serverID) {
+// onRefusal: the server's grain failed on our hello or report, or it is a new one that
+// has not heard our hello.
+func (l *agentLink) onRefusal(ctx actor.Context, m *messages.Refusal) {
+	if m.GetCode() == messages.CodeNotReady && l.accepted && !l.over {
 		l.attach(ctx, l.hello)
+		return
+	}
+	l.socket.Close(closeTryLater, m.GetCode())
+}
+
+func (l *agentLink) onOwnersMoved(ctx actor.Context, m *ownersMoved) {
+	if l.serverID != "" && !l.over && m.moved(messages.KindServer, l.serverID) {
+		l.attach(ctx, cmp.Or(l.greeting, l.hello))
 	}
 }
 

@@ -88,6 +88,9 @@ type Deps struct {
 	Peers  Peers
 	Logger *slog.Logger
 	Config Config
+	// Silent, if there is one, is told which other broker has not been heard of for a
+	// while. It must not block.
+	Silent func(memberID string)
 	// Roster and Placer are filled by Start.
 	Roster *Roster
 	Placer *actor.PID

@@ -192,9 +192,7 @@ func TestPanic_IsAnsweredAndTheGrainIsLoadedAgain(t *testing.T) {
 		}
 	}
 	require.Equal(t, ready, w.view("s-1").GetState())
-	h.report() // the new activation knows no link and has it close
-	<-h.closed
-	h.connect()
+	h.report() // the new activation knows no link, and hears hello again
 	w.accepted("s-2", "ann")
 	w.awaitState("s-2", ready)
 	w.awaitCount("a", 2)

@@ -46,6 +46,16 @@ func (b *backlog) drain(busy func() bool, handle func(mail)) {
 	}
 }
 
+// forward hands on what was kept by a grain that ends because it lives elsewhere now.
+func (b *backlog) forward(d *Deps, kind, id string) {
+	for _, m := range b.kept {
+		if msg, ok := m.msg.(proto.Message); ok {
+			d.Peers.Tell(kind, id, msg, m.sender)
+		}
+	}
+	b.kept = nil
+}
+
 // forward hands a message that came too late on to the next activation. What concerns
 // only this one ends with it.
 func forward(ctx actor.Context, d *Deps, kind, id string) {

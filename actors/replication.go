@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -25,6 +26,13 @@ const (
 	// it, on its way through another broker, does not bring it back.
 	graveTime = 10 * time.Minute
 	pageSize  = 500
+	// soon is when a broker is asked again that does not know of this one yet.
+	soon = 10 * time.Millisecond
+	// tailTime is how long another broker's updates are kept. If it dies, each survivor
+	// passes them on to the others, which may not have got its last ones.
+	tailTime = 3 * time.Second
+	// silentAfter is how long another broker may be silent until it is suspected to be dead.
+	silentAfter = 2 * time.Second
 )
 
 // ErrBehind: this broker may not have seen what others answered.
@@ -46,6 +54,13 @@ type replica struct {
 	synced bool   // everything it had when we joined has arrived
 	asked  time.Time
 	after  *messages.RosterPull // the page that is waited for
+	tail   []news               // its latest updates
+}
+
+// news is an update of another broker and when it came.
+type news struct {
+	update *messages.RosterUpdate
+	came   time.Time
 }
 
 // pendingAck is an update of ours that others have not acknowledged.
@@ -73,6 +88,9 @@ type grave struct {
 
 type rosterTick struct{}
 
+// pullAgain: a broker that did not know of this one may now.
+type pullAgain struct{ id string }
+
 func newReplication() *replication {
 	return &replication{others: map[string]*replica{}, out: &messages.RosterUpdate{}, pending: map[uint64]*pendingAck{}, graves: map[string]grave{}}
 }
@@ -84,8 +102,10 @@ func (p *replication) alone() bool { return len(p.others) == 0 }
 func (r *rosterActor) onRostersChanged(ctx actor.Context, m *RostersChanged) {
 	p, now := r.replication, r.deps.Clock.Now()
 	p.self = m.Self
-	for id := range p.others {
+	var gone []*replica
+	for id, other := range p.others {
 		if _, stays := m.Others[id]; !stays {
+			gone = append(gone, other)
 			delete(p.others, id)
 			r.acknowledged(ctx, id, p.sequence)
 		}
@@ -97,11 +117,53 @@ func (r *rosterActor) onRostersChanged(ctx actor.Context, m *RostersChanged) {
 			r.pull(ctx, other, &messages.RosterPull{From: p.self})
 		}
 	}
+	for _, other := range gone {
+		r.inherit(ctx, other)
+	}
 	if !p.ticking && !p.alone() {
 		p.ticking = true
 		r.tickLater(ctx)
 	}
 	r.judge()
+}
+
+// inherit makes up for what a broker that is gone did not tell everybody: the others
+// get its last updates from here, and here everything is asked for if it was not heard
+// of for so long that these may not go back far enough.
+func (r *rosterActor) inherit(ctx actor.Context, gone *replica) {
+	p, now := r.replication, r.deps.Clock.Now()
+	last := &messages.RosterUpdate{}
+	for _, n := range gone.tail {
+		last.Sessions = append(last.Sessions, n.update.GetSessions()...)
+		last.Servers = append(last.Servers, n.update.GetServers()...)
+		last.RemovedSessions = append(last.RemovedSessions, n.update.GetRemovedSessions()...)
+		last.RemovedServers = append(last.RemovedServers, n.update.GetRemovedServers()...)
+	}
+	if !p.alone() && !isEmpty(last) {
+		r.append(last)
+		r.flushSoon(ctx)
+	}
+	for _, v := range last.GetSessions() { // its new owner may not have known that it owes something
+		if v.GetState() != messages.SessionState_SESSION_STATE_READY {
+			r.deps.Peers.Tell(messages.KindSession, v.GetId(), &messages.Wake{}, nil)
+		}
+	}
+	if gone.synced && now.Sub(gone.heard) < tailTime {
+		return
+	}
+	for _, other := range p.others {
+		other.synced = false
+		r.pull(ctx, other, &messages.RosterPull{From: p.self})
+	}
+}
+
+// append puts news of somebody else into the next update.
+func (r *rosterActor) append(m *messages.RosterUpdate) {
+	out := r.replication.out
+	out.Sessions = append(out.Sessions, m.GetSessions()...)
+	out.Servers = append(out.Servers, m.GetServers()...)
+	out.RemovedSessions = append(out.RemovedSessions, m.GetRemovedSessions()...)
+	out.RemovedServers = append(out.RemovedServers, m.GetRemovedServers()...)
 }
 
 func (r *rosterActor) tickLater(ctx actor.Context) {
@@ -127,6 +189,10 @@ func (r *rosterActor) onTick(ctx actor.Context) {
 		if !other.synced && now.Sub(other.asked) > heartbeat*2 {
 			r.pull(ctx, other, other.after)
 		}
+		other.forgetTail(now)
+		if now.Sub(other.heard) > silentAfter && r.deps.Silent != nil {
+			r.deps.Silent(other.id)
+		}
 	}
 	for key, g := range p.graves {
 		if now.After(g.until) {
@@ -135,6 +201,20 @@ func (r *rosterActor) onTick(ctx actor.Context) {
 	}
 	r.judge()
 	r.tickLater(ctx)
+}
+
+func (o *replica) remember(m *messages.RosterUpdate, now time.Time) {
+	if !isEmpty(m) {
+		o.tail = append(o.tail, news{m, now})
+	}
+}
+
+func (o *replica) forgetTail(now time.Time) {
+	old := 0
+	for old < len(o.tail) && now.Sub(o.tail[old].came) > tailTime {
+		old++
+	}
+	o.tail = slices.Delete(o.tail, 0, old)
 }
 
 // judge publishes until when this broker may answer for the whole fleet.
@@ -216,16 +296,9 @@ func (r *rosterActor) onUpdate(ctx actor.Context, m *messages.RosterUpdate) {
 		r.pull(ctx, other, &messages.RosterPull{From: r.replication.self})
 	}
 	other.seen, other.known = max(other.seen, m.GetSequence()), true
+	other.remember(m, other.heard)
 	r.take(ctx, m.GetSessions(), m.GetServers())
-	for _, gone := range m.GetRemovedSessions() {
-		r.bury("session/", gone)
-		r.builder.RemoveSession(gone.GetId())
-	}
-	for _, gone := range m.GetRemovedServers() {
-		r.bury("server/", gone)
-		r.builder.RemoveServer(gone.GetId())
-		ctx.Send(r.deps.Placer, &serverGone{gone.GetId()})
-	}
+	r.drop(ctx, m.GetRemovedSessions(), m.GetRemovedServers())
 	r.judge()
 	ack := &messages.RosterAck{From: r.replication.self, Sequence: m.GetSequence()}
 	if isEmpty(m) {
@@ -251,6 +324,24 @@ func (r *rosterActor) take(ctx actor.Context, sessions []*messages.SessionView, 
 	for _, v := range servers {
 		if v.GetVersion() > r.replication.graves["server/"+v.GetId()].version && r.builder.PutServer(v) {
 			ctx.Send(r.deps.Placer, v)
+		}
+	}
+}
+
+// drop forgets what another broker removed, unless something newer is known.
+func (r *rosterActor) drop(ctx actor.Context, sessions, servers []*messages.Removal) {
+	snapshot := r.builder.Snapshot()
+	for _, gone := range sessions {
+		r.bury("session/", gone)
+		if known, ok := snapshot.Session(gone.GetId()); ok && known.View.GetVersion() <= gone.GetVersion() {
+			r.builder.RemoveSession(gone.GetId())
+		}
+	}
+	for _, gone := range servers {
+		r.bury("server/", gone)
+		if known, ok := snapshot.Server(gone.GetId()); ok && known.View.GetVersion() <= gone.GetVersion() {
+			r.builder.RemoveServer(gone.GetId())
+			ctx.Send(r.deps.Placer, &serverGone{gone.GetId()})
 		}
 	}
 }
@@ -290,10 +381,21 @@ func (r *rosterActor) onPull(ctx actor.Context, m *messages.RosterPull) {
 	respond(ctx, ctx.Sender(), page)
 }
 
+func (r *rosterActor) onPullAgain(ctx actor.Context, m *pullAgain) {
+	if other := r.replication.others[m.id]; other != nil && !other.synced {
+		r.pull(ctx, other, other.after)
+	}
+}
+
 func (r *rosterActor) onPage(ctx actor.Context, m *messages.RosterPage) {
 	other := r.replication.others[m.GetFrom()]
-	if other == nil || other.synced || m.GetNotYet() {
-		return // not yet: the tick asks again
+	if other == nil || other.synced {
+		return
+	}
+	if m.GetNotYet() {
+		root, self := ctx.ActorSystem().Root, ctx.Self()
+		r.deps.Clock.At(r.deps.Clock.Now().Add(soon), func() { root.Send(self, &pullAgain{other.id}) })
+		return
 	}
 	other.heard = r.deps.Clock.Now()
 	r.take(ctx, m.GetSessions(), m.GetServers())

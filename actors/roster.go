@@ -77,8 +77,14 @@ func StartRoster(d *Deps, builder *roster.Builder) *Roster {
 // Snapshot is the present picture; it never changes.
 func (r *Roster) Snapshot() *roster.Snapshot { return r.current.Load() }
 
-// SetOthers tells the roster who else is in the fleet.
-func (r *Roster) SetOthers(m *RostersChanged) { r.tell(m) }
+// SetOthers tells the roster who else is in the fleet. From now on it counts as behind
+// until it has looked at that.
+func (r *Roster) SetOthers(m *RostersChanged) {
+	if len(m.Others) > 0 {
+		r.freshUntil.Store(0)
+	}
+	r.tell(m)
+}
 
 func (r *Roster) tell(msg any) { r.system.Root.Send(r.pid, msg) }
 
@@ -96,9 +102,11 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		}
 		r.later(ctx, m.replyTo, m.answer)
 	case *removeSession:
+		version := r.deps.stampAfter(0) // also where others know what this roster does not
 		if known, ok := r.builder.Snapshot().Session(m.id); ok {
-			r.remove(&r.replication.out.RemovedSessions, "session/", m.id, known.View.GetVersion())
+			version = known.View.GetVersion()
 		}
+		r.remove(&r.replication.out.RemovedSessions, "session/", m.id, version)
 		r.builder.RemoveSession(m.id)
 		r.later(ctx, nil, nil)
 	case *removeServer:
@@ -118,6 +126,8 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		r.onPull(ctx, m)
 	case *messages.RosterPage:
 		r.onPage(ctx, m)
+	case *pullAgain:
+		r.onPullAgain(ctx, m)
 	case *rosterTick:
 		r.onTick(ctx)
 	case *flush:

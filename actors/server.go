@@ -106,6 +106,8 @@ func (g *serverGrain) Receive(ctx actor.Context) {
 		g.onSaved(ctx, m)
 	case *serverErased:
 		g.onErased(ctx, m)
+	case *actor.Stopping:
+		g.backlog.forward(g.deps, messages.KindServer, g.id)
 	case *actor.Terminated: // the link ended without a word
 		ctx.Send(g.self, &messages.AgentDetached{ServerId: g.id, Link: m.Who, Reason: "its link ended"})
 	case actor.SystemMessage, actor.AutoReceiveMessage:

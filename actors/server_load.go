@@ -93,6 +93,9 @@ func (g *serverGrain) takeOver(serverID string) {
 	for _, entry := range g.deps.views().SessionsOn(serverID) {
 		if slot, holds := slotOf(entry, serverID); holds && g.srv.Slot(slot.SessionID) == nil {
 			g.srv.Hold(slot)
+			if slot.Phase != server.Live { // what it asked of an activation before this one
+				g.tellSession(slot.SessionID, &messages.Wake{})
+			}
 		}
 	}
 }

@@ -29,8 +29,9 @@ type sessionGrain struct {
 	retiring  bool // given back; what still arrives is for the next activation
 	withdrawn bool // a create was refused that the store may hold nevertheless
 	backlog   backlog
-	askers    []*actor.PID // who waits for the outcome of a create
-	second    string       // the other server that was last seen to have it
+	askers    []*actor.PID     // who waits for the outcome of a create
+	made      *session.Session // a create that found a record: who made that is to be seen
+	second    string           // the other server that was last seen to have it
 }
 
 func newSessionGrain(d *Deps) actor.Actor { return &sessionGrain{deps: d} }
@@ -71,6 +72,8 @@ func (g *sessionGrain) Receive(ctx actor.Context) {
 		g.onSaved(ctx, m)
 	case *sessionErased:
 		g.onErased(ctx, m)
+	case *actor.Stopping:
+		g.backlog.forward(g.deps, messages.KindSession, g.id)
 	case actor.SystemMessage, actor.AutoReceiveMessage:
 	default:
 		g.receive(ctx)
@@ -166,10 +169,13 @@ func keyReused() *messages.Refusal {
 		Detail: "this Idempotency-Key was used for a request with other content"}
 }
 
-// onWake: a queue that was lost asks those who wait to come again.
+// onWake: whoever was asked before may be gone, and with it the question.
 func (g *sessionGrain) onWake(ctx actor.Context) {
-	if g.now.State == session.Queued {
+	switch {
+	case g.now.State == session.Fresh && len(g.askers) > 0:
 		g.place(ctx)
+	case g.now.State != session.Deleted: // that has asked on its way here, and nothing waits for it
+		g.perform(ctx, g.now.Resume())
 	}
 	g.retireIfEmpty()
 }

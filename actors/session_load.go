@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"bytes"
 	"errors"
 	"time"
 
@@ -21,6 +22,10 @@ func (g *sessionGrain) load(ctx actor.Context) {
 			return
 		}
 	}
+	g.fetch()
+}
+
+func (g *sessionGrain) fetch() {
 	g.busy = true
 	g.deps.Store.Load(g.key(), func(r persistence.Record, err error) {
 		g.deps.System.Root.Send(g.self, &sessionLoaded{r, err})
@@ -33,6 +38,8 @@ func (g *sessionGrain) onLoaded(ctx actor.Context, m *sessionLoaded) {
 	switch err := m.err; {
 	case errors.Is(err, persistence.ErrNotFound):
 		g.loaded, g.version, g.now = true, 0, session.Session{}
+		g.settleMade(session.Session{}, storeRefusal(persistence.ErrConflict))
+		g.bury()
 	case err != nil:
 		g.onLoadFailed(ctx, err)
 		return
@@ -42,21 +49,61 @@ func (g *sessionGrain) onLoaded(ctx actor.Context, m *sessionLoaded) {
 			return
 		}
 		g.loaded, g.version = true, m.record.Version
-		g.restore(ctx, session.FromRecord(&record))
+		stored := session.FromRecord(&record)
+		g.settleMade(stored, keyReused())
+		g.restore(ctx, stored)
 	}
 	g.withdraw(ctx)
 	g.drain(ctx)
 	g.retireIfEmpty()
 }
 
+// bury takes a session off the rosters that the store does not hold any more: the
+// broker that forgot it died before it could say so. Only what is over is ever forgotten.
+func (g *sessionGrain) bury() {
+	entry, shown := g.deps.views().Session(g.id)
+	if shown && entry.View.GetState() != messages.SessionState_SESSION_STATE_DELETED {
+		return
+	}
+	for _, waiting := range g.backlog.kept {
+		switch waiting.msg.(type) {
+		case *messages.Wake, *messages.DeadlineReached: // somebody took it for present
+			shown = true
+		}
+	}
+	if shown {
+		g.deps.Roster.tell(&removeSession{g.id})
+	}
+}
+
 func (g *sessionGrain) onLoadFailed(ctx actor.Context, err error) {
 	g.deps.Logger.Error("session could not be loaded", "session", g.id, "error", err)
+	g.settleMade(session.Session{}, storeRefusal(err))
 	g.backlog.refuse(ctx, storeRefusal(err))
 	g.loaded, g.version = false, 0
 	g.retireIfEmpty()
 	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), func() {
 		g.deps.Peers.Tell(messages.KindSession, g.id, &messages.Wake{}, nil)
 	})
+}
+
+// settleMade ends a create that found a record. If that is of the same request, an
+// activation on another broker made it for us and was ended before it could answer:
+// who asked is answered with it.
+func (g *sessionGrain) settleMade(stored session.Session, otherwise *messages.Refusal) {
+	made := g.made
+	if g.made = nil; made == nil {
+		return
+	}
+	if made.ServerID != stored.ServerID {
+		g.tellServer(made.ServerID, &messages.ReleaseSlot{ServerId: made.ServerID, SessionId: g.id})
+	}
+	if made.Spec.GetEnqueueRequest() && stored.State != session.Queued {
+		g.deps.Peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.LeaveQueue{SessionId: g.id}, nil)
+	}
+	if len(stored.Digest) == 0 || !bytes.Equal(made.Digest, stored.Digest) {
+		g.answer(otherwise)
+	}
 }
 
 // restore adopts what was stored, joins it with what readers were last shown, and

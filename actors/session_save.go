@@ -40,6 +40,12 @@ func (g *sessionGrain) onSaved(ctx actor.Context, m *sessionSaved) {
 
 // onSaveFailed: when in doubt, forget. What is true is in the store.
 func (g *sessionGrain) onSaveFailed(ctx actor.Context, m *sessionSaved) {
+	if errors.Is(m.err, persistence.ErrConflict) && g.version == 0 && len(g.askers) > 0 {
+		g.made = &m.outcome.Next
+		g.loaded, g.now = false, session.Session{}
+		g.fetch()
+		return
+	}
 	g.deps.Logger.Error("session could not be saved", "session", g.id, "to", m.outcome.Next.State, "error", m.err)
 	g.withdrawn = g.withdrawn || len(g.askers) > 0 && errors.Is(m.err, persistence.ErrUncertain)
 	if g.version == 0 && !g.withdrawn { // else it may be stored, and is bound to its slot

@@ -53,12 +53,16 @@ type client struct {
 }
 
 // post sends a request and decodes a 200.
-func post[Out any](c *client, path string, body any) (out Out, err error) {
+func post[Out any](c *client, path string, body any) (Out, error) {
+	return send[Out](c, http.MethodPost, path, body)
+}
+
+func send[Out any](c *client, method, path string, body any) (out Out, err error) {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return out, err
 	}
-	request, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, c.url+path+"?explain=true", bytes.NewReader(text))
+	request, err := http.NewRequestWithContext(c.t.Context(), method, c.url+path+"?explain=true", bytes.NewReader(text))
 	if err != nil {
 		return out, err
 	}

@@ -5,6 +5,7 @@ package clustertest
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,8 +36,13 @@ func TestFleet_ServesEveryOperationThroughAnyBroker(t *testing.T) {
 	for id, s := range all {
 		b := f.brokers[n%3]
 		n++
-		b.api.one("/updateSessionPermissions", object{"SessionId": id, "Owner": s.Owner, "PermissionsFile": "W3Blcm1pc3Npb25zXQo="})
-		shots, err := post[struct{ SuccessfulList []struct{ SessionScreenshot object } }](b.api, "/getSessionScreenshots", list{object{"SessionId": id}})
+		changed, err := send[results](b.api, http.MethodPut, "/sessionPermissions",
+			list{object{"SessionId": id, "Owner": s.Owner, "PermissionsFile": "W3Blcm1pc3Npb25zXQo="}})
+		require.NoError(t, err)
+		require.Len(t, changed.SuccessfulList, 1, "round %d: %+v", n, changed)
+		shots, err := post[struct {
+			SuccessfulList []struct{ SessionScreenshot object }
+		}](b.api, "/getSessionScreenshots", list{object{"SessionId": id}})
 		require.NoError(t, err)
 		require.Len(t, shots.SuccessfulList, 1, "round %d", n)
 		b.api.delete(s)
@@ -57,9 +63,9 @@ func TestFleet_OpensAndClosesServersThroughAnyBroker(t *testing.T) {
 	f.awaitServers(1, f.brokers...)
 	all, err := f.brokers[0].api.servers()
 	require.NoError(t, err)
-	item := object{"ServerId": all[0].ID, "Force": true}
+	item, force := object{"ServerId": all[0].ID}, object{"ServerId": all[0].ID, "Force": true}
 	for i := range 9 {
-		f.brokers[i%3].api.one("/closeServers", item)
+		f.brokers[i%3].api.one("/closeServers", force)
 		for _, b := range f.brokers {
 			seen, err := b.api.servers()
 			require.NoError(t, err)

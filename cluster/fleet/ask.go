@@ -61,7 +61,7 @@ func (a *asking) Stop(*actor.PID) {}
 // certainly reached nobody, and when another broker does not answer for a second.
 func (f *Fleet) Ask(ctx context.Context, calls []Call) []any {
 	a := &asking{answers: make(chan answer, 2*len(calls)+2)}
-	self, _ := f.system.ProcessRegistry.Add(a, "ask"+f.system.ProcessRegistry.NextId())
+	self, _ := f.system.ProcessRegistry.Add(a, askName+f.system.ProcessRegistry.NextId())
 	defer f.system.ProcessRegistry.Remove(self)
 	r := round{f: f, asking: a, calls: calls, self: self, out: make([]any, len(calls)), owners: make([]string, len(calls)), open: len(calls)}
 	for i := range calls {

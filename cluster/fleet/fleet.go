@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -35,6 +37,8 @@ var (
 	ErrTimeout = errors.New("fleet: no answer in time")
 	// ErrStopped: this broker is leaving.
 	ErrStopped = errors.New("fleet: stopped")
+	// ErrBehind: another broker knows a newer view.
+	ErrBehind = errors.New("fleet: another broker has a newer view of the fleet")
 )
 
 // Config says how this broker takes part.
@@ -73,6 +77,8 @@ type Fleet struct {
 	changes   sync.Mutex    // around changed and last
 	changed   chan struct{} // closed at the next change of the view
 	last      *membership.View
+	newest    atomic.Uint64 // the highest epoch that another broker spoke of
+	leaving   atomic.Bool
 	started   chan struct{} // closed when StartMember has returned
 	sweepDone chan struct{}
 	stopSweep context.CancelFunc
@@ -80,9 +86,13 @@ type Fleet struct {
 
 // NewSystem makes the actor system everything of a broker runs in.
 func NewSystem(logger *slog.Logger) *actor.ActorSystem {
-	return actor.NewActorSystem(
+	system := actor.NewActorSystem(
 		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(quiet{logger.Handler()}) }),
 		actor.WithDeadLetterRequestLogging(false))
+	// The library numbers its actors from 1. What is meant for an actor of the process
+	// that had this address before must not reach one of this.
+	system.ProcessRegistry.SequenceID = rand.Uint64() >> 1
+	return system
 }
 
 // Start opens the way to other brokers. Nothing may be spawned on the system before,
@@ -188,6 +198,21 @@ func (f *Fleet) viewChanged() <-chan struct{} {
 // Self is this broker as the others see it.
 func (f *Fleet) Self() membership.Member { return f.self }
 
+// Contact is nil while this broker's view can be trusted: nobody spoke of a newer one,
+// and the source, or a majority, confirmed it lately.
+func (f *Fleet) Contact() error {
+	if f.newest.Load() > f.source.Current().Epoch {
+		return ErrBehind
+	}
+	return f.source.Contact()
+}
+
+// Removed is closed when the others took this broker for dead and went on without it.
+func (f *Fleet) Removed() <-chan struct{} { return f.source.Removed() }
+
+// Suspect has a member probed that was not heard of, and removed if it does not answer.
+func (f *Fleet) Suspect(memberID string) { f.source.Suspect(memberID) }
+
 // View is who is in the fleet now.
 func (f *Fleet) View() *membership.View { return f.source.Current() }
 
@@ -247,6 +272,7 @@ func (f *Fleet) Stop(ctx context.Context) {
 		f.unwatch()
 	}
 	<-f.started
+	f.leaving.Store(true)
 	f.lookup.Shutdown()
 	f.cluster.Gossip.Shutdown()
 	f.system.Shutdown()
@@ -258,6 +284,9 @@ func (f *Fleet) Tell(kind, id string, msg proto.Message, sender *actor.PID) {
 	if owner, ok := f.source.Current().Owner(kind, id); ok && owner.ID != f.self.ID {
 		f.post(owner.Address, &messages.Envelope{Kind: kind, Id: id, Sender: sender}, msg, 0)
 		return
+	}
+	if f.leaving.Load() {
+		return // grains end, and nothing may make new ones
 	}
 	f.lookup.tell(f.system.Root, kind, id, msg, sender)
 }

@@ -99,7 +99,7 @@ func (l *lookup) endForeign(v *membership.View) {
 		name := k.(key)
 		if owner, ok := v.Owner(name.kind, name.id); ok && owner.ID != l.f.self.ID {
 			l.grains.CompareAndDelete(k, a)
-			l.system.Root.Poison(a.(*activation).pid)
+			l.endWhenUnseen(a.(*activation))
 		}
 		return true
 	})

@@ -21,6 +21,10 @@ const (
 	courierName = "courier"
 	// packagePrefix is where the only messages come from that a broker decodes.
 	packagePrefix = "opensessionmanager.messages."
+	// deadLetter is the library's answer for an actor that ended.
+	deadLetter = "actor.DeadLetterResponse"
+	// askName begins the names of questions.
+	askName = "ask"
 	// maxHops bounds how often a message is handed on while views differ.
 	maxHops = 60
 	// hopPause is how long a message waits for a view that its sender had already.
@@ -89,6 +93,9 @@ func (c courier) Receive(ctx actor.Context) {
 }
 
 func (c courier) deliver(ctx actor.Context, env *messages.Envelope) {
+	for known := c.f.newest.Load(); env.GetEpoch() > known && !c.f.newest.CompareAndSwap(known, env.GetEpoch()); {
+		known = c.f.newest.Load()
+	}
 	if env.GetActor() == "" && !c.mine(ctx, env) {
 		return
 	}
@@ -101,6 +108,8 @@ func (c courier) deliver(ctx actor.Context, env *messages.Envelope) {
 	switch {
 	case env.GetActor() == "":
 		c.f.lookup.tell(ctx, env.GetKind(), env.GetId(), msg, env.GetSender())
+	case env.GetType() == deadLetter && !strings.HasPrefix(env.GetActor(), askName):
+		// Only questions are asked again; all others have their deadlines.
 	case env.GetActor() == courierName:
 		c.pong(ctx, env, msg)
 	case reserved(env.GetActor()):
@@ -127,8 +136,12 @@ func (f *Fleet) probe(ctx context.Context, m membership.Member) error {
 	f.post(m.Address, &messages.Envelope{Actor: courierName, Sender: self}, &messages.Ping{}, 0)
 	select {
 	case got := <-a.answers:
-		if pong, ok := got.msg.(*messages.Pong); !ok || pong.GetMemberId() != m.ID {
+		pong, ok := got.msg.(*messages.Pong)
+		if !ok || pong.GetMemberId() != m.ID {
 			return fmt.Errorf("fleet: %s is another process now", m.Address)
+		}
+		if pong.GetEpoch() != f.source.Current().Epoch {
+			return fmt.Errorf("fleet: %s: %w", m.Address, membership.ErrOtherEpoch)
 		}
 		return nil
 	case <-ctx.Done():
@@ -171,7 +184,7 @@ func (c courier) refuse(ctx actor.Context, env *messages.Envelope, code, detail 
 
 // open decodes the message of an envelope; only messages of our own package.
 func open(env *messages.Envelope) (proto.Message, error) {
-	if !strings.HasPrefix(env.GetType(), packagePrefix) {
+	if env.GetType() != deadLetter && !strings.HasPrefix(env.GetType(), packagePrefix) {
 		return nil, fmt.Errorf("fleet: message type %.100q is not ours", env.GetType())
 	}
 	kind, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(env.GetType()))

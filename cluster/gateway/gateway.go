@@ -16,6 +16,14 @@ import (
 	"opensessionmanager/messages"
 )
 
+const (
+	// patience is how long a request waits while this broker may be behind the others:
+	// long enough for a broker that died to be taken out of the view.
+	patience = 2 * time.Second
+	// lookAgain is how often it looks meanwhile.
+	lookAgain = 5 * time.Millisecond
+)
+
 // Asker reaches grains; *fleet.Fleet implements it.
 type Asker interface {
 	Ask(ctx context.Context, calls []fleet.Call) []any
@@ -59,13 +67,35 @@ func New(grains Asker, reader Reader, cfg Config) *Gateway {
 		inFlight: make(chan struct{}, cfg.MaxInFlight), screenshots: make(chan struct{}, cfg.Screenshots)}
 }
 
-// Snapshot is the present picture, refused while it may lack what another broker
-// answered: a client would take what is missing for deleted (promise 3).
+// Snapshot is the present picture. While it may lack what another broker answered the
+// request waits, and is refused in the end: a client would take what is missing for
+// deleted (promise 3).
 func (g *Gateway) Snapshot() (*roster.Snapshot, *messages.Refusal) {
-	if err := g.reader.Behind(); err != nil {
+	if !g.upToDate() {
 		return nil, behind()
 	}
 	return g.reader.Snapshot(), nil
+}
+
+// upToDate waits for at most patience until the picture shows everything.
+func (g *Gateway) upToDate() bool {
+	if g.reader.Behind() == nil {
+		return true
+	}
+	look := time.NewTicker(lookAgain)
+	defer look.Stop()
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	for {
+		select {
+		case <-look.C:
+			if g.reader.Behind() == nil {
+				return true
+			}
+		case <-end.C:
+			return false
+		}
+	}
 }
 
 func behind() *messages.Refusal {
@@ -113,6 +143,7 @@ func (g *Gateway) UpdateSessionPermissions(ctx context.Context, in []*messages.U
 // known asks only sessions that the roster knows: an id from outside that never was
 // must not wake a grain, let alone read the store.
 func (g *Gateway) known(ctx context.Context, n int, item func(int) (string, proto.Message)) []*messages.SessionResult {
+	complete := g.upToDate()
 	snapshot := g.reader.Snapshot()
 	out := make([]*messages.SessionResult, n)
 	var ask []int
@@ -120,7 +151,7 @@ func (g *Gateway) known(ctx context.Context, n int, item func(int) (string, prot
 		id, _ := item(i)
 		if _, ok := snapshot.Session(id); ok {
 			ask = append(ask, i)
-		} else if g.reader.Behind() != nil {
+		} else if !complete {
 			out[i] = &messages.SessionResult{Outcome: &messages.SessionResult_Refusal{Refusal: behind()}}
 		} else {
 			out[i] = refuseSession(messages.CodeSessionNotFound, "no session with this id and owner")
@@ -144,6 +175,7 @@ func (g *Gateway) CloseServers(ctx context.Context, in []*messages.CloseServer) 
 }
 
 func (g *Gateway) servers(ctx context.Context, n int, item func(int) (string, proto.Message)) []*messages.ServerResult {
+	complete := g.upToDate()
 	snapshot := g.reader.Snapshot()
 	out := make([]*messages.ServerResult, n)
 	var ask []int
@@ -151,7 +183,7 @@ func (g *Gateway) servers(ctx context.Context, n int, item func(int) (string, pr
 		id, _ := item(i)
 		if _, ok := snapshot.Server(id); ok {
 			ask = append(ask, i)
-		} else if g.reader.Behind() != nil {
+		} else if !complete {
 			out[i] = &messages.ServerResult{Outcome: &messages.ServerResult_Refusal{Refusal: behind()}}
 		} else {
 			out[i] = &messages.ServerResult{Outcome: &messages.ServerResult_Refusal{Refusal: &messages.Refusal{
@@ -239,6 +271,9 @@ func (g *Gateway) TakeScreenshots(ctx context.Context, in []*messages.TakeScreen
 
 func (g *Gateway) screenshotCall(item *messages.TakeScreenshot) (fleet.Call, *messages.SessionResult) {
 	entry, ok := g.reader.Snapshot().Session(item.GetSessionId())
+	if !ok && !g.upToDate() {
+		return fleet.Call{}, &messages.SessionResult{Outcome: &messages.SessionResult_Refusal{Refusal: behind()}}
+	}
 	if !ok || entry.View.GetState() == messages.SessionState_SESSION_STATE_DELETED {
 		return fleet.Call{}, refuseSession(messages.CodeSessionNotFound, "no session with this id")
 	}

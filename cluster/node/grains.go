@@ -69,7 +69,7 @@ func (n *Node) joinFleet(context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.deps.Peers = n.fleet
+	n.deps.Peers, n.deps.Silent = n.fleet, n.fleet.Suspect
 	n.links = actors.NewLinks(n.deps)
 	n.onStop(func(ctx context.Context) error { n.fleet.Stop(ctx); return nil })
 	return nil
@@ -94,6 +94,7 @@ func (n *Node) onMoved(before, now *membership.View) {
 	if len(left) > 0 {
 		n.fleet.Broadcast(messages.KindServer, &messages.BrokerLeft{Addresses: left})
 	}
+	n.fleet.Broadcast(messages.KindSession, &messages.Wake{}) // whom they asked may be gone
 	n.links.OwnersMoved(func(kind, id string) bool { return owner(before, kind, id) != owner(now, kind, id) })
 	n.takeUp(before, now)
 }
@@ -150,7 +151,7 @@ func (n *Node) load(ctx context.Context) error {
 		return err
 	}
 	actors.Start(n.deps, builder)
-	n.gateway = gateway.New(n.fleet, n.deps.Roster, gateway.DefaultConfig())
+	n.gateway = gateway.New(n.fleet, picture{n.deps.Roster, n.fleet}, gateway.DefaultConfig())
 	n.serveAPI()
 	if err := n.fleet.Join(ctx); err != nil {
 		return err
@@ -160,6 +161,21 @@ func (n *Node) load(ctx context.Context) error {
 		n.deps.ArmSessionDeadline(id, deadline)
 	}
 	return n.catchUp(ctx)
+}
+
+// picture is this broker's roster as the gateway reads it.
+type picture struct {
+	*actors.Roster
+	fleet *fleet.Fleet
+}
+
+// Behind is nil while the roster shows all that any broker has answered: it hears from
+// all the others, and these are all.
+func (p picture) Behind() error {
+	if err := p.Roster.Behind(); err != nil {
+		return err
+	}
+	return p.fleet.Contact()
 }
 
 // catchUp waits until this broker shows what every other one has answered.

@@ -138,6 +138,8 @@ func (n *Node) health() (bool, []byte) {
 	case n.committer.Health() != nil:
 		n.probeStore()
 		return false, n.healthBody("store unavailable")
+	case n.fleet.Contact() != nil:
+		return false, n.healthBody("out of contact with the fleet")
 	default:
 		return true, n.healthBody("ok")
 	}

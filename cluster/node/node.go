@@ -125,18 +125,30 @@ func (n *Node) background(f func(context.Context)) {
 	n.onStop(func(context.Context) error { cancel(); <-done; return nil })
 }
 
-// Run starts a broker and keeps it up until ctx ends.
+// Run starts a broker and keeps it up until ctx ends. A broker that the others took
+// for dead may not act under its identity any more: it stops and joins under a new one.
 func Run(ctx context.Context, cfg *config.Config, logger *slog.Logger) error {
 	go heap.Bound(ctx)
-	n, err := Start(ctx, Options{Config: cfg, Logger: logger})
-	if err != nil {
-		return err
+	for {
+		n, err := Start(ctx, Options{Config: cfg, Logger: logger})
+		if err != nil {
+			return err
+		}
+		again := false
+		select {
+		case <-ctx.Done():
+			logger.Info("broker stops")
+		case <-n.fleet.Removed():
+			logger.Error("the fleet went on without this broker; it starts anew")
+			again = true
+		}
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+		err = n.Stop(stop)
+		cancel()
+		if !again {
+			return err
+		}
 	}
-	<-ctx.Done()
-	logger.Info("broker stops")
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
-	defer cancel()
-	return n.Stop(stop)
 }
 
 // ClientAddr, AgentAddr and AdminAddr are where the broker listens.

@@ -25,18 +25,23 @@ type simulated struct {
 	limits agent.Limits
 }
 
-// simulate runs an agent whose server is tagged host=name until the test ends.
-func (b *broker) simulate(name string, limits agent.Limits) *simulated {
+// simulate runs an agent whose server is tagged host=name until the test ends. It knows
+// the alternative brokers as well.
+func (b *broker) simulate(name string, limits agent.Limits, alternatives ...*broker) *simulated {
 	b.t.Helper()
+	brokers := []string{b.agentAddress()}
+	for _, other := range alternatives {
+		brokers = append(brokers, other.agentAddress())
+	}
 	s := &simulated{t: b.t, name: name, dcv: fake.New(nil), limits: limits}
 	log := newLogbook(b.t, "the agent of "+name)
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	transport := &http.Transport{TLSClientConfig: b.trust(), DisableKeepAlives: true}
 	var err error
 	s.agent, err = agent.New(agent.Config{
-		Brokers:   []string{b.agentAddress()},
+		Brokers:   brokers,
 		Transport: agent.NewTransport(b.trust(), nil),
-		Tokens: enroll.New(enroll.Config{Brokers: []string{b.agentAddress()}, StatementPath: b.statementFile, ClientName: name,
+		Tokens: enroll.New(enroll.Config{Brokers: brokers, StatementPath: b.statementFile, ClientName: name,
 			Client: &http.Client{Transport: transport, Timeout: 10 * time.Second}, Logger: logger}),
 		Driver: s.dcv,
 		Host: agent.StaticHost{Known: &messages.ServerFacts{Hostname: name, Ip: "127.0.0.1", DefaultDnsName: name,

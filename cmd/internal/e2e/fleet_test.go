@@ -1,0 +1,414 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"opensessionmanager/agent"
+	"opensessionmanager/persistence/consul/consultest"
+)
+
+// fleet is brokers, each a process, that meet in one Consul; agents with DCV servers in
+// memory that know all brokers; and clients that do so, too.
+type fleet struct {
+	t       *testing.T
+	consul  *consultest.Server
+	brokers []*broker
+	hosts   map[string]*simulated
+	api     *client // with a token; of no broker in particular
+}
+
+// startFleet runs n brokers and some hosts, which all brokers show.
+func startFleet(t *testing.T, n, hosts int) *fleet {
+	t.Helper()
+	long(t, "it needs a fleet of processes")
+	f := &fleet{t: t, consul: consultest.Start(t, consultest.Options{}), hosts: map[string]*simulated{}}
+	for range n {
+		f.add()
+	}
+	first := f.brokers[0]
+	f.api = first.newClient("portal")
+	first.statementFile = filepath.Join(first.dir, "statement")
+	require.NoError(t, os.WriteFile(first.statementFile, []byte(first.newStatement()), 0o600))
+	for _, b := range f.brokers { // a client that was registered at another broker
+		await(t, "the client to be known", func() error { _, err := f.at(b).servers(); return err })
+	}
+	for i := range hosts {
+		name := fmt.Sprintf("host-%d", i)
+		home := f.brokers[i%n]
+		home.statementFile = first.statementFile
+		f.hosts[name] = home.simulate(name, agent.Limits{MaxVirtual: -1, MaxPerUser: -1, MaxConsole: 1}, f.without(home)...)
+	}
+	f.awaitHosts(f.brokers...)
+	return f
+}
+
+// add starts one more broker.
+func (f *fleet) add() *broker {
+	f.t.Helper()
+	b := newBroker(f.t,
+		"consul-address = "+f.consul.Address(),
+		fmt.Sprintf("broker-to-broker-port = %d", freePort(f.t)),
+		"broker-to-broker-bind-host = 127.0.0.1",
+		"agent-ping-interval-seconds = 1")
+	if len(f.brokers) > 0 { // as an operator does it
+		to := filepath.Join(b.dir, "work", "security")
+		require.NoError(f.t, os.MkdirAll(to, 0o700))
+		for _, name := range []string{"dcvsmbroker_ca.pem", "dcvsmbroker_ca_key.pem"} {
+			data, err := os.ReadFile(filepath.Join(f.brokers[0].dir, "work", "security", name))
+			require.NoError(f.t, err)
+			require.NoError(f.t, os.WriteFile(filepath.Join(to, name), data, 0o600))
+		}
+	}
+	b.start()
+	f.brokers = append(f.brokers, b)
+	return b
+}
+
+// without is all brokers but some.
+func (f *fleet) without(some ...*broker) []*broker {
+	return slices.DeleteFunc(slices.Clone(f.brokers), func(b *broker) bool { return slices.Contains(some, b) })
+}
+
+// at is the client speaking to one broker.
+func (f *fleet) at(b *broker) *client {
+	c := *f.api
+	c.url = b.url()
+	return &c
+}
+
+// awaitHosts waits until some brokers show all servers as available.
+func (f *fleet) awaitHosts(brokers ...*broker) {
+	f.t.Helper()
+	for _, b := range brokers {
+		for name := range f.hosts {
+			f.at(b).awaitServer(name, "AVAILABLE", "")
+		}
+	}
+}
+
+// freeze is SIGSTOP, thaw SIGCONT.
+func (b *broker) freeze() { _ = syscall.Kill(b.proc.cmd.Process.Pid, syscall.SIGSTOP) }
+func (b *broker) thaw()   { _ = syscall.Kill(b.proc.cmd.Process.Pid, syscall.SIGCONT) }
+
+// requestTime is how long a client of a load waits for an answer.
+const requestTime = 8 * time.Second
+
+// load is clients that create, look at and delete sessions through any broker, and take
+// another one when one fails. What they were answered is held against the fleet.
+type load struct {
+	f       *fleet
+	seed    uint64
+	halt    context.CancelFunc
+	ctx     context.Context
+	workers sync.WaitGroup
+
+	mu       sync.Mutex
+	down     map[*broker]bool  // clients of a load balancer are not sent there
+	accepted map[string]string // session id -> owner
+	deleted  map[string]bool   // true: answered; false: asked
+	requests int
+	retried  map[string]int // why a request was sent to another broker
+	failed   []string       // requests that failed twice
+	slowest  map[string]time.Duration
+	good     map[string][]time.Time // when requests of a kind succeeded
+}
+
+func (f *fleet) load(clients int) *load {
+	l := &load{f: f, seed: uint64(time.Now().UnixNano()), down: map[*broker]bool{}, accepted: map[string]string{}, deleted: map[string]bool{},
+		retried: map[string]int{}, slowest: map[string]time.Duration{}, good: map[string][]time.Time{}}
+	f.t.Logf("seed %d", l.seed)
+	l.ctx, l.halt = context.WithCancel(f.t.Context())
+	for i := range clients {
+		l.workers.Go(func() { l.work(i, rand.New(rand.NewPCG(l.seed, uint64(i)))) })
+	}
+	f.t.Cleanup(l.stop)
+	return l
+}
+
+func (l *load) stop() {
+	l.halt()
+	l.workers.Wait()
+}
+
+func (l *load) work(worker int, random *rand.Rand) {
+	for n := 0; l.ctx.Err() == nil; n++ {
+		switch id, owner := l.pick(); {
+		case id != "" && random.IntN(4) == 0:
+			l.delete(id, owner, random)
+		case id != "" && random.IntN(2) == 0:
+			l.describe(id, random)
+		default:
+			l.create(fmt.Sprintf("user-%d-%d", worker, n), random)
+		}
+	}
+}
+
+func (l *load) create(owner string, random *rand.Rand) {
+	var out results
+	if !l.request("create", random, "/createSessions", list{virtual(owner)}, &out) {
+		return
+	}
+	if len(out.SuccessfulList) != 1 {
+		l.fail("create: %+v", out.UnsuccessfulList)
+		return
+	}
+	s := out.SuccessfulList[0]
+	l.mu.Lock()
+	l.accepted[s.ID] = owner
+	l.mu.Unlock()
+	l.describe(s.ID, random)
+}
+
+// describe looks at an accepted session, which nobody deletes meanwhile.
+func (l *load) describe(id string, random *rand.Rand) {
+	var out describedSessions
+	if !l.request("read", random, "/describeSessions", object{"SessionIds": list{id}}, &out) {
+		return
+	}
+	if len(out.Sessions) != 1 {
+		l.f.t.Errorf("accepted session %s is absent", id)
+		return
+	}
+	l.mu.Lock()
+	_, over := l.deleted[id]
+	l.mu.Unlock()
+	if s := out.Sessions[0]; !over && s.State != "CREATING" && s.State != "READY" {
+		l.f.t.Errorf("accepted session %s is %s: %s", id, s.State, s.StateReason)
+	}
+}
+
+func (l *load) delete(id, owner string, random *rand.Rand) {
+	l.mu.Lock()
+	_, taken := l.deleted[id]
+	l.deleted[id] = l.deleted[id]
+	l.mu.Unlock()
+	if taken {
+		return
+	}
+	var out results
+	if !l.request("delete", random, "/deleteSessions", list{object{"SessionId": id, "Owner": owner}}, &out) {
+		return
+	}
+	if len(out.SuccessfulList) != 1 && !deletedAlready(out) {
+		l.fail("delete %s: %+v", id, out.UnsuccessfulList)
+		return
+	}
+	l.mu.Lock()
+	l.deleted[id] = true
+	l.mu.Unlock()
+}
+
+// deletedAlready: the first try was done although its answer was lost.
+func deletedAlready(out results) bool {
+	return len(out.UnsuccessfulList) == 1 && out.UnsuccessfulList[0].FailureCode == "DCV_SESSION_DELETED"
+}
+
+// request sends to a broker, and once more to another one if that fails in a way that
+// clients have to expect. It reports whether there is an answer.
+func (l *load) request(kind string, random *rand.Rand, path string, body, out any) bool {
+	began := time.Now()
+	var tried *broker
+	for attempt := range 2 {
+		b := l.choose(random, tried)
+		again, err := l.try(b, path, body, out)
+		if l.ctx.Err() != nil {
+			return false
+		}
+		l.mu.Lock()
+		l.requests++
+		if err == nil {
+			l.good[kind] = append(l.good[kind], time.Now())
+			l.slowest[kind] = max(l.slowest[kind], time.Since(began))
+			l.mu.Unlock()
+			return true
+		}
+		l.retried[kind+": "+cut(err.Error())]++
+		l.mu.Unlock()
+		if !again {
+			l.f.t.Errorf("%s at %s: %v", kind, b.url(), err)
+			return false
+		}
+		if attempt == 1 {
+			l.fail("%s, second try: %v", kind, err)
+		}
+		tried = b
+	}
+	return false
+}
+
+// cut takes the ports out of errors, so that equal ones count as one.
+func cut(text string) string { return text[:min(len(text), 110)] }
+
+// choose is any broker that is not known to be down; a second try goes elsewhere.
+func (l *load) choose(random *rand.Rand, tried *broker) *broker {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	up := slices.DeleteFunc(slices.Clone(l.f.brokers), func(b *broker) bool { return l.down[b] || b == tried })
+	if len(up) == 0 {
+		return tried
+	}
+	return up[random.IntN(len(up))]
+}
+
+// setDown is the load balancer finding out about brokers.
+func (l *load) setDown(down bool, brokers ...*broker) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range brokers {
+		l.down[b] = down
+	}
+}
+
+// try sends one request; again says that the failure is one to expect.
+func (l *load) try(b *broker, path string, body, out any) (again bool, err error) {
+	ctx, cancel := context.WithTimeout(l.ctx, requestTime)
+	defer cancel()
+	a, err := l.f.at(b).send(ctx, http.MethodPost, path+"?explain=true", body)
+	if err != nil {
+		return true, errors.New("no answer") // the connection broke, or nobody listens
+	}
+	switch a.status {
+	case http.StatusOK:
+		if err := json.Unmarshal(a.body, out); err != nil {
+			return false, err
+		}
+		if r, ok := out.(*results); ok && len(r.UnsuccessfulList) == 1 {
+			if code := r.UnsuccessfulList[0].FailureCode; slices.Contains(retryable, code) {
+				*r = results{}
+				return true, errors.New(code)
+			}
+		}
+		return false, nil
+	case http.StatusRequestTimeout: // of a broker that was paused meanwhile
+		return true, errors.New("408")
+	case http.StatusServiceUnavailable:
+		return true, fmt.Errorf("503 %s", a.header.Get("X-Error-Code"))
+	default:
+		return false, fmt.Errorf("status %d: %s", a.status, a.body)
+	}
+}
+
+// retryable are the refusals of items that are worth another try.
+var retryable = []string{"BUSY", "NOT_READY", "TIMEOUT", "STORE_UNAVAILABLE", "UNREACHABLE"}
+
+func (l *load) fail(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = append(l.failed, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+// pick takes any accepted session that nobody deletes.
+func (l *load) pick() (id, owner string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, owner := range l.accepted {
+		if _, over := l.deleted[id]; !over {
+			return id, owner
+		}
+	}
+	return "", ""
+}
+
+func (l *load) awaitAccepted(more int) {
+	l.f.t.Helper()
+	begin := l.count()
+	await(l.f.t, fmt.Sprintf("%d more sessions", more), func() error {
+		if n := l.count(); n < begin+more {
+			return fmt.Errorf("%d so far", n-begin)
+		}
+		return nil
+	})
+}
+
+func (l *load) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.accepted)
+}
+
+// report logs how the clients fared, and when a kind of request succeeded first after t
+// and after which pause at most.
+func (l *load) report(since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for kind, times := range l.good {
+		first, longest := time.Duration(-1), time.Duration(0)
+		last := since
+		for _, at := range times {
+			if at.Before(since) {
+				continue
+			}
+			if first < 0 {
+				first = at.Sub(since)
+			}
+			longest = max(longest, at.Sub(last))
+			last = at
+		}
+		l.f.t.Logf("%s: %d succeeded, first after the event %v, longest pause %v, slowest %v", kind, len(times),
+			first.Round(time.Millisecond), longest.Round(time.Millisecond), l.slowest[kind].Round(time.Millisecond))
+	}
+	l.f.t.Logf("%d requests, %d accepted, retried: %v; failed twice: %d %v", l.requests, len(l.accepted), l.retried, len(l.failed), l.failed[:min(len(l.failed), 5)])
+}
+
+// check stops the load and compares what was answered with every living broker, and
+// these with the hosts.
+func (l *load) check(brokers ...*broker) {
+	t := l.f.t
+	t.Helper()
+	l.stop()
+	for _, b := range brokers {
+		await(t, "the picture of "+b.url()+" to be the hosts'", func() error {
+			p, err := look(l.f.at(b), l.f.hosts)
+			if err != nil {
+				return err
+			}
+			wrong := p.differences()
+			for id, owner := range l.accepted {
+				s, there := p.sessions[id]
+				done, asked := l.deleted[id]
+				switch {
+				case !there:
+					t.Fatalf("accepted session %s is absent at %s", id, b.url())
+				case s.Owner != owner:
+					t.Fatalf("session %s belongs to %q, not %q", id, s.Owner, owner)
+				case done && s.State != "DELETED":
+					wrong = append(wrong, fmt.Sprintf("deleted, yet %+v", s))
+				case !asked && s.State != "READY":
+					wrong = append(wrong, fmt.Sprintf("accepted, yet %+v", s))
+				}
+			}
+			return problem(wrong)
+		})
+	}
+	l.checkDoubled(brokers[0])
+}
+
+// checkDoubled: a create whose answer was lost may have come to be, and was sent again.
+// Of those there may not be more than such answers.
+func (l *load) checkDoubled(b *broker) {
+	all, err := l.f.at(b).sessions()
+	require.NoError(l.f.t, err)
+	unknown := 0
+	for id, s := range all {
+		if _, ok := l.accepted[id]; !ok && s.State != "DELETED" {
+			unknown++
+		}
+	}
+	lost := l.retried["create: no answer"] + 4 // as many workers were stopped in the middle
+	l.f.t.Logf("%d sessions whose create was never answered, %d answers of creates were lost", unknown, lost-4)
+	require.LessOrEqual(l.f.t, unknown, lost, "creates that were refused came to be")
+}
