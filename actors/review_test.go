@@ -506,3 +506,22 @@ func TestIdentity_WithoutAgentClientsEverybodyIsBelieved(t *testing.T) {
 	h.client = ""
 	h.connect()
 }
+
+// A session whose slot was lost still vanishes when its host does not have it.
+func TestSlot_OfASessionThatIsBoundHereComesBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	h := w.host("a").connect()
+	w.accepted("s-1", "ann")
+	w.awaitState("s-1", ready)
+	w.peers.Tell(messages.KindServer, "a", &messages.ReleaseSlot{ServerId: "a", SessionId: "s-1"}, nil) // as nobody should
+	w.awaitCount("a", 0)
+	h.lose("s-1")
+	await(t, "the session to be over", func() error {
+		w.clock.Advance(strayTime / 2)
+		h.report()
+		return stateIs(w, "s-1", deleted)
+	})
+	require.Equal(t, messages.CodeVanished, w.view("s-1").GetReasonCode())
+	w.awaitCount("a", 0)
+}

@@ -53,6 +53,7 @@ type serverGrain struct {
 	ended    map[string]int64                   // DCV id -> reply counter of its close: older reports still show it
 	aliases  map[string]string                  // DCV id -> session id, where that is taken elsewhere
 	adopting map[string]time.Time               // DCV ids of found sessions that the roster does not show yet
+	slotless map[string]time.Time               // sessions bound here according to the roster that have no slot, and since when
 	asked    bool                               // the agent was asked for a report that has not come
 	crowded  bool                               // it was logged that the host has too many sessions made without us
 	alarm    time.Time

@@ -101,6 +101,7 @@ func (g *serverGrain) reconcile(ctx actor.Context, report *messages.SessionsUpda
 	}
 	g.onUnclaimed(found.Unclaimed, report.GetAsOf())
 	g.freeStrays()
+	g.holdSlotless()
 	g.rebooted = false
 }
 
@@ -140,6 +141,29 @@ func (g *serverGrain) freeStrays() {
 		delete(g.sent, id)
 		g.srv.Release(id)
 	}
+}
+
+// holdSlotless is the reverse: a session that has been bound here for a while gets a
+// slot even if its host does not show it, for it is its slot that makes it vanish.
+func (g *serverGrain) holdSlotless() {
+	now, still := g.deps.Clock.Now(), map[string]time.Time{}
+	for _, entry := range g.deps.views().SessionsOn(g.id) {
+		slot, holds := slotOf(entry, g.id)
+		if !holds || g.srv.Slot(slot.SessionID) != nil {
+			continue
+		}
+		since, doubted := g.slotless[slot.SessionID]
+		if !doubted {
+			since = now
+		}
+		if now.Sub(since) >= strayTime {
+			g.deps.Logger.Info("session that is bound here gets a slot", "server", g.id, "session", slot.SessionID)
+			g.srv.Hold(slot)
+			continue
+		}
+		still[slot.SessionID] = since
+	}
+	g.slotless = still
 }
 
 func (g *serverGrain) bound(s *server.Slot) bool {

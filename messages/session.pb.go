@@ -832,42 +832,6 @@ func (x *RefusalCount) GetServers() int32 {
 	return 0
 }
 
-type Done struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Done) Reset() {
-	*x = Done{}
-	mi := &file_session_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Done) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Done) ProtoMessage() {}
-
-func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Done.ProtoReflect.Descriptor instead.
-func (*Done) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{5}
-}
-
 // CreateSession asks a session grain to come to life. Its identity is the id.
 type CreateSession struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -881,7 +845,7 @@ type CreateSession struct {
 
 func (x *CreateSession) Reset() {
 	*x = CreateSession{}
-	mi := &file_session_proto_msgTypes[6]
+	mi := &file_session_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +857,7 @@ func (x *CreateSession) String() string {
 func (*CreateSession) ProtoMessage() {}
 
 func (x *CreateSession) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[6]
+	mi := &file_session_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +870,7 @@ func (x *CreateSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSession.ProtoReflect.Descriptor instead.
 func (*CreateSession) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{6}
+	return file_session_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateSession) GetSessionId() string {
@@ -951,7 +915,7 @@ type DeleteSession struct {
 
 func (x *DeleteSession) Reset() {
 	*x = DeleteSession{}
-	mi := &file_session_proto_msgTypes[7]
+	mi := &file_session_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +927,7 @@ func (x *DeleteSession) String() string {
 func (*DeleteSession) ProtoMessage() {}
 
 func (x *DeleteSession) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[7]
+	mi := &file_session_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +940,7 @@ func (x *DeleteSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSession.ProtoReflect.Descriptor instead.
 func (*DeleteSession) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{7}
+	return file_session_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DeleteSession) GetSessionId() string {
@@ -1026,7 +990,7 @@ type UpdateSessionPermissions struct {
 
 func (x *UpdateSessionPermissions) Reset() {
 	*x = UpdateSessionPermissions{}
-	mi := &file_session_proto_msgTypes[8]
+	mi := &file_session_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1038,7 +1002,7 @@ func (x *UpdateSessionPermissions) String() string {
 func (*UpdateSessionPermissions) ProtoMessage() {}
 
 func (x *UpdateSessionPermissions) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[8]
+	mi := &file_session_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1015,7 @@ func (x *UpdateSessionPermissions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateSessionPermissions.ProtoReflect.Descriptor instead.
 func (*UpdateSessionPermissions) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{8}
+	return file_session_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UpdateSessionPermissions) GetSessionId() string {
@@ -1095,7 +1059,7 @@ type TakeScreenshot struct {
 
 func (x *TakeScreenshot) Reset() {
 	*x = TakeScreenshot{}
-	mi := &file_session_proto_msgTypes[9]
+	mi := &file_session_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1071,7 @@ func (x *TakeScreenshot) String() string {
 func (*TakeScreenshot) ProtoMessage() {}
 
 func (x *TakeScreenshot) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[9]
+	mi := &file_session_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1084,7 @@ func (x *TakeScreenshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeScreenshot.ProtoReflect.Descriptor instead.
 func (*TakeScreenshot) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{9}
+	return file_session_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TakeScreenshot) GetSessionId() string {
@@ -1160,7 +1124,7 @@ type Screenshot struct {
 
 func (x *Screenshot) Reset() {
 	*x = Screenshot{}
-	mi := &file_session_proto_msgTypes[10]
+	mi := &file_session_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1136,7 @@ func (x *Screenshot) String() string {
 func (*Screenshot) ProtoMessage() {}
 
 func (x *Screenshot) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[10]
+	mi := &file_session_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1149,7 @@ func (x *Screenshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Screenshot.ProtoReflect.Descriptor instead.
 func (*Screenshot) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{10}
+	return file_session_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Screenshot) GetImages() []*ScreenshotImage {
@@ -1207,7 +1171,7 @@ type PlacementGranted struct {
 
 func (x *PlacementGranted) Reset() {
 	*x = PlacementGranted{}
-	mi := &file_session_proto_msgTypes[11]
+	mi := &file_session_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1183,7 @@ func (x *PlacementGranted) String() string {
 func (*PlacementGranted) ProtoMessage() {}
 
 func (x *PlacementGranted) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[11]
+	mi := &file_session_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1196,7 @@ func (x *PlacementGranted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementGranted.ProtoReflect.Descriptor instead.
 func (*PlacementGranted) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{11}
+	return file_session_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PlacementGranted) GetSessionId() string {
@@ -1267,7 +1231,7 @@ type PlacementRefused struct {
 
 func (x *PlacementRefused) Reset() {
 	*x = PlacementRefused{}
-	mi := &file_session_proto_msgTypes[12]
+	mi := &file_session_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1243,7 @@ func (x *PlacementRefused) String() string {
 func (*PlacementRefused) ProtoMessage() {}
 
 func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[12]
+	mi := &file_session_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1256,7 @@ func (x *PlacementRefused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementRefused.ProtoReflect.Descriptor instead.
 func (*PlacementRefused) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{12}
+	return file_session_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PlacementRefused) GetSessionId() string {
@@ -1319,7 +1283,7 @@ type PlacementQueued struct {
 
 func (x *PlacementQueued) Reset() {
 	*x = PlacementQueued{}
-	mi := &file_session_proto_msgTypes[13]
+	mi := &file_session_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1331,7 +1295,7 @@ func (x *PlacementQueued) String() string {
 func (*PlacementQueued) ProtoMessage() {}
 
 func (x *PlacementQueued) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[13]
+	mi := &file_session_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1344,7 +1308,7 @@ func (x *PlacementQueued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementQueued.ProtoReflect.Descriptor instead.
 func (*PlacementQueued) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{13}
+	return file_session_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PlacementQueued) GetSessionId() string {
@@ -1366,7 +1330,7 @@ type SessionLaunched struct {
 
 func (x *SessionLaunched) Reset() {
 	*x = SessionLaunched{}
-	mi := &file_session_proto_msgTypes[14]
+	mi := &file_session_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1342,7 @@ func (x *SessionLaunched) String() string {
 func (*SessionLaunched) ProtoMessage() {}
 
 func (x *SessionLaunched) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[14]
+	mi := &file_session_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1355,7 @@ func (x *SessionLaunched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionLaunched.ProtoReflect.Descriptor instead.
 func (*SessionLaunched) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{14}
+	return file_session_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SessionLaunched) GetSessionId() string {
@@ -1428,7 +1392,7 @@ type SessionLaunchFailed struct {
 
 func (x *SessionLaunchFailed) Reset() {
 	*x = SessionLaunchFailed{}
-	mi := &file_session_proto_msgTypes[15]
+	mi := &file_session_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1404,7 @@ func (x *SessionLaunchFailed) String() string {
 func (*SessionLaunchFailed) ProtoMessage() {}
 
 func (x *SessionLaunchFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[15]
+	mi := &file_session_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1417,7 @@ func (x *SessionLaunchFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionLaunchFailed.ProtoReflect.Descriptor instead.
 func (*SessionLaunchFailed) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{15}
+	return file_session_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SessionLaunchFailed) GetSessionId() string {
@@ -1495,7 +1459,7 @@ type SessionClosed struct {
 
 func (x *SessionClosed) Reset() {
 	*x = SessionClosed{}
-	mi := &file_session_proto_msgTypes[16]
+	mi := &file_session_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1471,7 @@ func (x *SessionClosed) String() string {
 func (*SessionClosed) ProtoMessage() {}
 
 func (x *SessionClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[16]
+	mi := &file_session_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1484,7 @@ func (x *SessionClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionClosed.ProtoReflect.Descriptor instead.
 func (*SessionClosed) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{16}
+	return file_session_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SessionClosed) GetSessionId() string {
@@ -1549,7 +1513,7 @@ type SessionCloseFailed struct {
 
 func (x *SessionCloseFailed) Reset() {
 	*x = SessionCloseFailed{}
-	mi := &file_session_proto_msgTypes[17]
+	mi := &file_session_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1525,7 @@ func (x *SessionCloseFailed) String() string {
 func (*SessionCloseFailed) ProtoMessage() {}
 
 func (x *SessionCloseFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[17]
+	mi := &file_session_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1538,7 @@ func (x *SessionCloseFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionCloseFailed.ProtoReflect.Descriptor instead.
 func (*SessionCloseFailed) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{17}
+	return file_session_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SessionCloseFailed) GetSessionId() string {
@@ -1620,7 +1584,7 @@ type SessionFound struct {
 
 func (x *SessionFound) Reset() {
 	*x = SessionFound{}
-	mi := &file_session_proto_msgTypes[18]
+	mi := &file_session_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1596,7 @@ func (x *SessionFound) String() string {
 func (*SessionFound) ProtoMessage() {}
 
 func (x *SessionFound) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[18]
+	mi := &file_session_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1609,7 @@ func (x *SessionFound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionFound.ProtoReflect.Descriptor instead.
 func (*SessionFound) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{18}
+	return file_session_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SessionFound) GetSessionId() string {
@@ -1696,7 +1660,7 @@ type SessionVanished struct {
 
 func (x *SessionVanished) Reset() {
 	*x = SessionVanished{}
-	mi := &file_session_proto_msgTypes[19]
+	mi := &file_session_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +1672,7 @@ func (x *SessionVanished) String() string {
 func (*SessionVanished) ProtoMessage() {}
 
 func (x *SessionVanished) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[19]
+	mi := &file_session_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +1685,7 @@ func (x *SessionVanished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionVanished.ProtoReflect.Descriptor instead.
 func (*SessionVanished) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{19}
+	return file_session_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SessionVanished) GetSessionId() string {
@@ -1763,7 +1727,7 @@ type SessionUnreachable struct {
 
 func (x *SessionUnreachable) Reset() {
 	*x = SessionUnreachable{}
-	mi := &file_session_proto_msgTypes[20]
+	mi := &file_session_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1775,7 +1739,7 @@ func (x *SessionUnreachable) String() string {
 func (*SessionUnreachable) ProtoMessage() {}
 
 func (x *SessionUnreachable) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[20]
+	mi := &file_session_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1788,7 +1752,7 @@ func (x *SessionUnreachable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionUnreachable.ProtoReflect.Descriptor instead.
 func (*SessionUnreachable) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{20}
+	return file_session_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SessionUnreachable) GetSessionId() string {
@@ -1816,7 +1780,7 @@ type SessionAbandoned struct {
 
 func (x *SessionAbandoned) Reset() {
 	*x = SessionAbandoned{}
-	mi := &file_session_proto_msgTypes[21]
+	mi := &file_session_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +1792,7 @@ func (x *SessionAbandoned) String() string {
 func (*SessionAbandoned) ProtoMessage() {}
 
 func (x *SessionAbandoned) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[21]
+	mi := &file_session_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +1805,7 @@ func (x *SessionAbandoned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionAbandoned.ProtoReflect.Descriptor instead.
 func (*SessionAbandoned) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{21}
+	return file_session_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SessionAbandoned) GetSessionId() string {
@@ -1867,7 +1831,7 @@ type Wake struct {
 
 func (x *Wake) Reset() {
 	*x = Wake{}
-	mi := &file_session_proto_msgTypes[22]
+	mi := &file_session_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1879,7 +1843,7 @@ func (x *Wake) String() string {
 func (*Wake) ProtoMessage() {}
 
 func (x *Wake) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[22]
+	mi := &file_session_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1892,7 +1856,7 @@ func (x *Wake) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wake.ProtoReflect.Descriptor instead.
 func (*Wake) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{22}
+	return file_session_proto_rawDescGZIP(), []int{21}
 }
 
 // Passivate asks a grain that nobody talked to for a while to give its memory back.
@@ -1904,7 +1868,7 @@ type Passivate struct {
 
 func (x *Passivate) Reset() {
 	*x = Passivate{}
-	mi := &file_session_proto_msgTypes[23]
+	mi := &file_session_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +1880,7 @@ func (x *Passivate) String() string {
 func (*Passivate) ProtoMessage() {}
 
 func (x *Passivate) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[23]
+	mi := &file_session_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +1893,7 @@ func (x *Passivate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Passivate.ProtoReflect.Descriptor instead.
 func (*Passivate) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{23}
+	return file_session_proto_rawDescGZIP(), []int{22}
 }
 
 // DeadlineReached is a stamped timer: ignored unless stamp is still current.
@@ -1942,7 +1906,7 @@ type DeadlineReached struct {
 
 func (x *DeadlineReached) Reset() {
 	*x = DeadlineReached{}
-	mi := &file_session_proto_msgTypes[24]
+	mi := &file_session_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +1918,7 @@ func (x *DeadlineReached) String() string {
 func (*DeadlineReached) ProtoMessage() {}
 
 func (x *DeadlineReached) ProtoReflect() protoreflect.Message {
-	mi := &file_session_proto_msgTypes[24]
+	mi := &file_session_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +1931,7 @@ func (x *DeadlineReached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadlineReached.ProtoReflect.Descriptor instead.
 func (*DeadlineReached) Descriptor() ([]byte, []int) {
-	return file_session_proto_rawDescGZIP(), []int{24}
+	return file_session_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeadlineReached) GetStamp() int64 {
@@ -2055,8 +2019,7 @@ const file_session_proto_rawDesc = "" +
 	"\x0eretry_after_ms\x18\x05 \x01(\x03R\fretryAfterMs\"F\n" +
 	"\fRefusalCount\x12\x1c\n" +
 	"\tcriterion\x18\x01 \x01(\tR\tcriterion\x12\x18\n" +
-	"\aservers\x18\x02 \x01(\x05R\aservers\"\x06\n" +
-	"\x04Done\"\xb6\x01\n" +
+	"\aservers\x18\x02 \x01(\x05R\aservers\"\xb6\x01\n" +
 	"\rCreateSession\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12<\n" +
@@ -2178,7 +2141,7 @@ func file_session_proto_rawDescGZIP() []byte {
 }
 
 var file_session_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_session_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_session_proto_goTypes = []any{
 	(SessionType)(0),                 // 0: opensessionmanager.messages.SessionType
 	(SessionState)(0),                // 1: opensessionmanager.messages.SessionState
@@ -2188,28 +2151,27 @@ var file_session_proto_goTypes = []any{
 	(*SessionView)(nil),              // 5: opensessionmanager.messages.SessionView
 	(*Refusal)(nil),                  // 6: opensessionmanager.messages.Refusal
 	(*RefusalCount)(nil),             // 7: opensessionmanager.messages.RefusalCount
-	(*Done)(nil),                     // 8: opensessionmanager.messages.Done
-	(*CreateSession)(nil),            // 9: opensessionmanager.messages.CreateSession
-	(*DeleteSession)(nil),            // 10: opensessionmanager.messages.DeleteSession
-	(*UpdateSessionPermissions)(nil), // 11: opensessionmanager.messages.UpdateSessionPermissions
-	(*TakeScreenshot)(nil),           // 12: opensessionmanager.messages.TakeScreenshot
-	(*Screenshot)(nil),               // 13: opensessionmanager.messages.Screenshot
-	(*PlacementGranted)(nil),         // 14: opensessionmanager.messages.PlacementGranted
-	(*PlacementRefused)(nil),         // 15: opensessionmanager.messages.PlacementRefused
-	(*PlacementQueued)(nil),          // 16: opensessionmanager.messages.PlacementQueued
-	(*SessionLaunched)(nil),          // 17: opensessionmanager.messages.SessionLaunched
-	(*SessionLaunchFailed)(nil),      // 18: opensessionmanager.messages.SessionLaunchFailed
-	(*SessionClosed)(nil),            // 19: opensessionmanager.messages.SessionClosed
-	(*SessionCloseFailed)(nil),       // 20: opensessionmanager.messages.SessionCloseFailed
-	(*SessionFound)(nil),             // 21: opensessionmanager.messages.SessionFound
-	(*SessionVanished)(nil),          // 22: opensessionmanager.messages.SessionVanished
-	(*SessionUnreachable)(nil),       // 23: opensessionmanager.messages.SessionUnreachable
-	(*SessionAbandoned)(nil),         // 24: opensessionmanager.messages.SessionAbandoned
-	(*Wake)(nil),                     // 25: opensessionmanager.messages.Wake
-	(*Passivate)(nil),                // 26: opensessionmanager.messages.Passivate
-	(*DeadlineReached)(nil),          // 27: opensessionmanager.messages.DeadlineReached
-	(*ScreenshotImage)(nil),          // 28: opensessionmanager.messages.ScreenshotImage
-	(*DcvSession)(nil),               // 29: opensessionmanager.messages.DcvSession
+	(*CreateSession)(nil),            // 8: opensessionmanager.messages.CreateSession
+	(*DeleteSession)(nil),            // 9: opensessionmanager.messages.DeleteSession
+	(*UpdateSessionPermissions)(nil), // 10: opensessionmanager.messages.UpdateSessionPermissions
+	(*TakeScreenshot)(nil),           // 11: opensessionmanager.messages.TakeScreenshot
+	(*Screenshot)(nil),               // 12: opensessionmanager.messages.Screenshot
+	(*PlacementGranted)(nil),         // 13: opensessionmanager.messages.PlacementGranted
+	(*PlacementRefused)(nil),         // 14: opensessionmanager.messages.PlacementRefused
+	(*PlacementQueued)(nil),          // 15: opensessionmanager.messages.PlacementQueued
+	(*SessionLaunched)(nil),          // 16: opensessionmanager.messages.SessionLaunched
+	(*SessionLaunchFailed)(nil),      // 17: opensessionmanager.messages.SessionLaunchFailed
+	(*SessionClosed)(nil),            // 18: opensessionmanager.messages.SessionClosed
+	(*SessionCloseFailed)(nil),       // 19: opensessionmanager.messages.SessionCloseFailed
+	(*SessionFound)(nil),             // 20: opensessionmanager.messages.SessionFound
+	(*SessionVanished)(nil),          // 21: opensessionmanager.messages.SessionVanished
+	(*SessionUnreachable)(nil),       // 22: opensessionmanager.messages.SessionUnreachable
+	(*SessionAbandoned)(nil),         // 23: opensessionmanager.messages.SessionAbandoned
+	(*Wake)(nil),                     // 24: opensessionmanager.messages.Wake
+	(*Passivate)(nil),                // 25: opensessionmanager.messages.Passivate
+	(*DeadlineReached)(nil),          // 26: opensessionmanager.messages.DeadlineReached
+	(*ScreenshotImage)(nil),          // 27: opensessionmanager.messages.ScreenshotImage
+	(*DcvSession)(nil),               // 28: opensessionmanager.messages.DcvSession
 }
 var file_session_proto_depIdxs = []int32{
 	0,  // 0: opensessionmanager.messages.SessionSpec.type:type_name -> opensessionmanager.messages.SessionType
@@ -2219,10 +2181,10 @@ var file_session_proto_depIdxs = []int32{
 	2,  // 4: opensessionmanager.messages.SessionView.substate:type_name -> opensessionmanager.messages.SessionSubstate
 	7,  // 5: opensessionmanager.messages.Refusal.counts:type_name -> opensessionmanager.messages.RefusalCount
 	3,  // 6: opensessionmanager.messages.CreateSession.spec:type_name -> opensessionmanager.messages.SessionSpec
-	28, // 7: opensessionmanager.messages.Screenshot.images:type_name -> opensessionmanager.messages.ScreenshotImage
+	27, // 7: opensessionmanager.messages.Screenshot.images:type_name -> opensessionmanager.messages.ScreenshotImage
 	6,  // 8: opensessionmanager.messages.PlacementRefused.refusal:type_name -> opensessionmanager.messages.Refusal
-	29, // 9: opensessionmanager.messages.SessionLaunched.dcv_session:type_name -> opensessionmanager.messages.DcvSession
-	29, // 10: opensessionmanager.messages.SessionFound.dcv_session:type_name -> opensessionmanager.messages.DcvSession
+	28, // 9: opensessionmanager.messages.SessionLaunched.dcv_session:type_name -> opensessionmanager.messages.DcvSession
+	28, // 10: opensessionmanager.messages.SessionFound.dcv_session:type_name -> opensessionmanager.messages.DcvSession
 	11, // [11:11] is the sub-list for method output_type
 	11, // [11:11] is the sub-list for method input_type
 	11, // [11:11] is the sub-list for extension type_name
@@ -2244,7 +2206,7 @@ func file_session_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_session_proto_rawDesc), len(file_session_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   25,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -136,6 +136,9 @@ func end(st step) step {
 		st.next.Reason = Reason{}
 	}
 	st.next.Connections, st.next.CloseOwed = 0, false
+	if st.event.Kind == Closed {
+		st.next.DeleteAsked = false // the host did it: what it shows later is another one
+	}
 	return st.do(ReleaseSlot, st.next.ServerID)
 }
 
@@ -193,14 +196,15 @@ func unconfirmed(st step) step {
 }
 
 // reappear: a host shows a session that counted as over. One that was dropped by
-// force is closed once; after that the report is believed.
+// force, or that was to be deleted and only seen to be missing, is closed once; after
+// that the report is believed.
 func reappear(st step) step {
-	if st.next.CloseOwed {
+	if st.next.CloseOwed || st.next.DeleteAsked && !st.next.External {
 		st = st.to(Deleted)
-		st.next.CloseOwed = false
+		st.next.CloseOwed, st.next.DeleteAsked = false, false
 		return st.do(Close, st.event.ServerID)
 	}
-	st.next.DeleteAsked = false
+	st.next.DeleteAsked = false // of a session made without us
 	st.next.Reason = Reason{}
 	st = st.move()
 	st.next.Deadline = time.Time{}

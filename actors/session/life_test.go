@@ -157,6 +157,21 @@ func TestSession_ForcedDeletionOfUnreachableHostClosesOnceAndThenBelievesTheHost
 	require.Equal(t, session.Ready, s.State, "still alive: it reappears (contract 1.6)")
 }
 
+// A deletion that no host confirmed is not undone by a host that has the session after
+// all; one that was confirmed leaves the name free.
+func TestSession_DeletedThatReappearsIsClosedOnceUnlessItsEndWasConfirmed(t *testing.T) {
+	t.Parallel()
+	deleting, _ := after(t, fresh(), granted("a"), session.Event{Kind: session.DeleteAsked})
+	s, _ := after(t, deleting, on(session.Vanished, "a"))
+	s, effects := after(t, s, on(session.Found, "a"))
+	require.Equal(t, session.Deleted, s.State)
+	require.Equal(t, []session.Effect{{Kind: session.Close, ServerID: "a"}}, effects)
+	s, _ = after(t, s, on(session.Found, "a"))
+	require.Equal(t, session.Ready, s.State)
+	s, _ = after(t, deleting, on(session.Closed, "a"), on(session.Found, "a"))
+	require.Equal(t, session.Ready, s.State)
+}
+
 func TestSession_ForcedDeletionEndsEvenIfTheHostStaysSilent(t *testing.T) {
 	t.Parallel()
 	s, _ := after(t, fresh(), granted("a"), on(session.Launched, "a"),

@@ -11,6 +11,7 @@ func (k *Keeper) read(place Stored, asked time.Time) error {
 	var err error
 	if place.Document != nil {
 		if d, err = decode(place.Document, k.opt.Protocol); err != nil {
+			k.meet(k.outgrown(d), d)
 			return k.unreadable(place, err)
 		}
 	}
@@ -19,10 +20,16 @@ func (k *Keeper) read(place Stored, asked time.Time) error {
 		k.board.Show(shown)
 	}
 	k.take(place, d, shown != nil, asked)
-	switch fate {
+	k.meet(fate, d)
+	return nil
+}
+
+// meet lets those know who wait for a fate.
+func (k *Keeper) meet(f fate, d *document) {
+	switch f {
 	case nowJoined:
 		k.log.Info("joined the fleet", "epoch", d.Epoch, "members", len(d.Members))
-		close(k.joined)
+		k.decided()
 	case nowRemoved:
 		k.log.Error("the others removed this broker from the fleet: it must join again under a new identity", "epoch", d.Epoch)
 		close(k.removed)
@@ -30,9 +37,33 @@ func (k *Keeper) read(place Stored, asked time.Time) error {
 	case nowParted:
 		close(k.parted)
 	case nowRefused:
-		close(k.joined)
+		k.decided()
 	}
-	return nil
+}
+
+// outgrown says what a later version's document, known in outline, means: a fleet that
+// speaks it goes on without this broker.
+func (k *Keeper) outgrown(d *document) fate {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if d == nil || k.held == nil || d.Epoch <= k.held.Epoch || d.has(k.self.ID) {
+		return unchanged
+	}
+	return k.without()
+}
+
+// without enters the phase of a broker that is no longer in the view.
+func (k *Keeper) without() fate {
+	k.confirmed.Store(nil)
+	switch k.phase {
+	case member:
+		k.phase = expelled
+		return nowRemoved
+	case leaving:
+		k.phase = over
+		return nowParted
+	}
+	return unchanged
 }
 
 // fate is what a document means to this broker.
@@ -61,21 +92,12 @@ func (k *Keeper) judge(d *document) (*View, fate) {
 			return nil, k.refuse(ErrRemoved)
 		}
 		if in {
-			k.phase = member
-			return d.view(), nowJoined
+			return d.view(), nowJoined // a member once this view is the held one
 		}
 		return nil, unchanged
-	case member:
+	case member, leaving:
 		if !in {
-			k.phase = expelled
-			k.confirmed.Store(nil)
-			return d.view(), nowRemoved
-		}
-		return d.view(), unchanged
-	case leaving:
-		if !in {
-			k.phase = over
-			return d.view(), nowParted
+			return d.view(), k.without()
 		}
 		return d.view(), unchanged
 	}
@@ -114,6 +136,9 @@ func (k *Keeper) take(place Stored, d *document, shown bool, asked time.Time) {
 		k.tell(d)
 		k.adopt(d, now)
 		k.missed(now)
+		if k.phase == joining {
+			k.phase = member
+		}
 	}
 	if k.phase == member && d != nil && k.held != nil && d.Epoch == k.held.Epoch && !lost(d, k.held) {
 		k.confirmed.Store(&asked)
@@ -148,8 +173,6 @@ func (k *Keeper) unreadable(place Stored, why error) error {
 	k.asked, k.garbled, k.version, k.stored, k.missing = true, true, place.Version, nil, time.Time{}
 	fate := k.refuse(why)
 	k.mu.Unlock()
-	if fate == nowRefused {
-		close(k.joined)
-	}
+	k.meet(fate, nil)
 	return why
 }

@@ -20,7 +20,7 @@ type rules struct {
 	settle    time.Duration // before the first view, if nobody else is there
 	wait      time.Duration // before the first view, if others are there who should have one
 	isolation time.Duration // how much longer a broker hesitates that reaches nobody
-	freshness time.Duration // age at which a failed probe says nothing any more
+	freshness time.Duration // age at which a probe says nothing any more
 }
 
 // probed is what probing a member has shown.
@@ -178,14 +178,18 @@ func (s *situation) dead(d *document) (id, why string) {
 	if !s.removal.IsZero() && s.now.Sub(s.removal) < s.pace {
 		return "", "" // what the last one owned is still settling
 	}
+	var hesitate time.Duration
+	if s.isolated(d) {
+		hesitate = s.isolation
+	}
 	for _, m := range d.Members {
 		if m.ID == s.self.ID || !s.silent(m.ID) {
 			continue
 		}
-		if since, ok := s.absent[m.ID]; ok && s.now.Sub(since) >= s.grace {
+		if since, ok := s.absent[m.ID]; ok && s.now.Sub(since) >= s.grace+hesitate {
 			return m.ID, "the registry misses it and it does not answer"
 		}
-		if since, ok := s.suspects[m.ID]; ok && (!s.isolated(d) || s.now.Sub(since) >= s.isolation) {
+		if since, ok := s.suspects[m.ID]; ok && s.now.Sub(since) >= hesitate {
 			return m.ID, "its connection is lost and it does not answer"
 		}
 	}
@@ -198,35 +202,27 @@ func (s *situation) silent(id string) bool {
 	return p.failures >= deadlyProbes && s.now.Sub(p.at) <= s.freshness
 }
 
-// isolated says that nobody answers this broker though there are several others:
-// then it is likelier that it is this broker whom the others cannot reach.
+// isolated says that nobody answers this broker though there are several others: then
+// it is likelier that it is this broker whom the others cannot reach, and they are to
+// find out first.
 func (s *situation) isolated(d *document) bool {
 	others := 0
 	for _, m := range d.Members {
 		if m.ID == s.self.ID {
 			continue
 		}
-		if !s.silent(m.ID) {
+		others++
+		if p := s.probes[m.ID]; p.failures == 0 && s.now.Sub(p.at) <= s.freshness {
 			return false
 		}
-		others++
 	}
 	return others > 1
 }
 
-// doubtful lists the members that must be probed: the suspects, and those the registry
-// has missed for some of the grace, in which a leaver's mark arrives.
-func doubtful(s *situation) []Entry {
-	if s.held == nil {
-		return nil
-	}
-	var doubt []Entry
-	for _, m := range s.held.Members {
-		since, absent := s.absent[m.ID]
-		_, suspect := s.suspects[m.ID]
-		if m.ID != s.self.ID && !s.left[m.ID] && (suspect || absent && s.now.Sub(since) >= s.grace/2) {
-			doubt = append(doubt, m)
-		}
-	}
-	return doubt
+// doubtful says that a member must be probed: a suspect, or one that the registry has
+// missed for some of the grace, in which a leaver's mark arrives.
+func doubtful(s *situation, id string) bool {
+	since, absent := s.absent[id]
+	_, suspect := s.suspects[id]
+	return id != s.self.ID && !s.left[id] && (suspect || absent && s.now.Sub(since) >= s.grace/2)
 }

@@ -36,7 +36,7 @@ func calm() *situation {
 	d := doc(7, "a", "b", "c")
 	return &situation{rules: Options{}.withDefaults().rules(), now: noon, self: entry("a"), stored: d, held: d,
 		healthy: healthy("a", "b", "c"), left: map[string]bool{}, absent: map[string]time.Time{},
-		suspects: map[string]time.Time{}, probes: map[string]probed{}}
+		suspects: map[string]time.Time{}, probes: map[string]probed{"b": {0, noon}, "c": {0, noon}}}
 }
 
 func members(d *document) []string {
@@ -49,7 +49,7 @@ func members(d *document) []string {
 
 func ago(d time.Duration) time.Time { return noon.Add(-d) }
 
-// gone makes the registry miss a member, and its probes fail.
+// lose makes the registry miss a member, and its probes fail.
 func (s *situation) lose(id string) {
 	delete(s.healthy, id)
 	s.absent[id] = ago(time.Second)
@@ -80,8 +80,12 @@ func TestDecide_Table(t *testing.T) {
 			s.self = Entry{ID: "d", Address: "d:1", Protocol: 3, Oldest: 2}
 			s.held, s.healthy = nil, map[string]Entry{"d": s.self}
 		}, []string{"a", "b", "c", "d"}},
-		"a dead member is removed":              {func(s *situation) { s.lose("b") }, []string{"a", "c"}},
-		"only one of two is":                    {func(s *situation) { s.lose("b"); s.lose("c"); s.absent["c"] = ago(time.Hour) }, []string{"a", "c"}},
+		"a dead member is removed": {func(s *situation) { s.lose("b") }, []string{"a", "c"}},
+		"only one of two is":       {func(s *situation) { s.lose("b"); s.lose("c"); s.absent["b"] = ago(2 * time.Second) }, []string{"a", "c"}},
+		"not soon if nobody answers: it may be us": {func(s *situation) {
+			s.lose("b")
+			s.probes["c"] = probed{0, ago(time.Minute)}
+		}, nil},
 		"not before the grace is over":          {func(s *situation) { s.lose("b"); s.absent["b"] = ago(499 * time.Millisecond) }, nil},
 		"not without a probe":                   {func(s *situation) { s.lose("b"); delete(s.probes, "b") }, nil},
 		"not after one failed probe":            {func(s *situation) { s.lose("b"); s.probes["b"] = probed{1, noon} }, nil},
@@ -309,8 +313,12 @@ func TestDecide_EveryDeathIsFoundInTheEnd(t *testing.T) {
 				s.stored, s.held, s.removal = p.next, p.next, s.now
 			}
 			s.now = s.now.Add(500 * time.Millisecond)
-			for id, p := range s.probes {
-				s.probes[id] = probed{p.failures + 1, s.now}
+			for _, id := range members(s.stored) {
+				if _, lives := alive[id]; lives {
+					s.probes[id] = probed{0, s.now}
+				} else {
+					s.probes[id] = probed{2, s.now}
+				}
 			}
 		}
 		require.Equal(t, slices.Sorted(maps.Keys(alive)), members(s.stored))

@@ -40,7 +40,9 @@ type gone struct {
 }
 
 // decode reads what the registry holds. protocol is the newest version this broker
-// understands.
+// understands. Of a later one it knows only what all versions have in common: protocol,
+// epoch and the members' IDs are where they are now. If those are there they come with
+// ErrIncompatible.
 func decode(data []byte, protocol int) (*document, error) {
 	if len(data) > maxDocument {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrForeign, len(data), maxDocument)
@@ -52,7 +54,7 @@ func decode(data []byte, protocol int) (*document, error) {
 		return nil, fmt.Errorf("%w: no protocol version in it", ErrForeign)
 	}
 	if form.Protocol > protocol {
-		return nil, fmt.Errorf("%w: the fleet speaks protocol %d, this broker up to %d: upgrade it", ErrIncompatible, form.Protocol, protocol)
+		return outline(data), fmt.Errorf("%w: the fleet speaks protocol %d, this broker up to %d: upgrade it", ErrIncompatible, form.Protocol, protocol)
 	}
 	d := &document{}
 	if err := json.Unmarshal(data, d); err != nil {
@@ -62,6 +64,26 @@ func decode(data []byte, protocol int) (*document, error) {
 		return nil, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
 	return d, nil
+}
+
+// outline is a document of which only the epoch and the members' IDs are known, nil if
+// not even those.
+func outline(data []byte) *document {
+	var form struct {
+		Epoch   uint64 `json:"epoch"`
+		Members []struct {
+			ID string `json:"id"`
+		} `json:"members"`
+	}
+	if err := json.Unmarshal(data, &form); err != nil || len(form.Members) == 0 || form.Epoch > maxEpoch {
+		return nil
+	}
+	d := &document{Epoch: form.Epoch}
+	for _, m := range form.Members {
+		d.Members = append(d.Members, Entry{ID: m.ID})
+	}
+	slices.SortFunc(d.Members, func(a, b Entry) int { return cmp.Compare(a.ID, b.ID) })
+	return d
 }
 
 func (d *document) check() error {

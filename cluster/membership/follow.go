@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -108,12 +109,14 @@ func (k *Keeper) report(o *outage, err error) {
 	o.note(k.log, k.opt.Now(), err)
 }
 
-// trouble is why the registry does not serve, as far as known.
+// trouble is what keeps this broker from joining, as far as known.
 func (k *Keeper) trouble() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return errors.Join(k.documents.err, k.listings.err, k.beats.err)
+	return cmp.Or(k.documents.err, k.listings.err, k.writes.err, k.beats.err, errNotTaken)
 }
+
+var errNotTaken = errors.New("no view holds this broker yet")
 
 // outage is one that an operator should know of, but not every second.
 type outage struct {

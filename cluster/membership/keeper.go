@@ -77,7 +77,8 @@ type Keeper struct {
 	// current; nil while it is no member.
 	confirmed atomic.Pointer[time.Time]
 
-	joined  chan struct{} // closed when a view holds self, or never will (failure)
+	joined  chan struct{} // closed, by decided, when a view holds self or never will
+	decided func()
 	removed chan struct{}
 	parted  chan struct{} // closed when, while leaving, a view is without self
 	wake    chan struct{} // tells steer to look again
@@ -115,6 +116,7 @@ func New(r Registry, o Options) *Keeper {
 		joined: make(chan struct{}), removed: make(chan struct{}), parted: make(chan struct{}), wake: make(chan struct{}, 1),
 		ended: make(chan struct{})}
 	k.log = k.opt.Logger
+	k.decided = sync.OnceFunc(func() { close(k.joined) })
 	k.life, k.end = context.WithCancel(context.Background())
 	k.announcing, k.withdraw = context.WithCancel(k.life)
 	return k
@@ -132,7 +134,7 @@ func (k *Keeper) Join(ctx context.Context, self Member, probe Probe) error {
 		err = k.failure
 		k.mu.Unlock()
 	case <-ctx.Done():
-		err = fmt.Errorf("membership: not joined: %w", errors.Join(ctx.Err(), k.trouble()))
+		err = fmt.Errorf("membership: not joined: %w: %w", ctx.Err(), k.trouble())
 	}
 	if err != nil {
 		k.finish()
@@ -209,7 +211,7 @@ func (k *Keeper) part(ctx context.Context, id string) error {
 			break
 		}
 		if !pause(ctx, backoff(attempt, k.opt.Heartbeat)) {
-			return fmt.Errorf("membership: the others could not be told: %w", errors.Join(ctx.Err(), err))
+			return fmt.Errorf("membership: the others could not be told: %w: %w", ctx.Err(), err)
 		}
 	}
 	k.withdraw()

@@ -84,6 +84,7 @@ func TestKeeper_DoesNotGoBackInTime(t *testing.T) {
 	a := start(t, registry, o, "a")
 	past := registry.Document()
 	b := start(t, registry, o, "b")
+	await(t, "one view", func() bool { return a.Current().Epoch == b.Current().Epoch })
 	before := b.Current()
 	registry.Put(past)
 	await(t, "the present is back", func() bool { return epochOf(t, registry) > before.Epoch })
@@ -139,10 +140,25 @@ func TestKeeper_WorksWithTheVersionBeforeAndAfter(t *testing.T) {
 		require.ErrorIs(t, err, membership.ErrIncompatible)
 		require.ErrorContains(t, err, " speaks protocol ")
 	}
-	require.NoError(t, two.Leave(t.Context()))
+	require.NoError(t, two.Leave(t.Context()), "it sees that it is out, though what the others speak now is beyond it")
 	start(t, registry, version(4), "four")
 	err := open(t, registry, version(2)).Join(t.Context(), member("back"), alive)
 	require.ErrorIs(t, err, membership.ErrIncompatible, "the fleet speaks 3 now")
+}
+
+// F4: a broker was away while the fleet was upgraded.
+func TestKeeper_LearnsFromALaterVersionThatItIsRemoved(t *testing.T) {
+	t.Parallel()
+	o := quick(t)
+	registry := membership.NewMemory(o.TTL)
+	k := start(t, registry, o, "a")
+	registry.Put([]byte(`{"protocol":2,"epoch":9,"form":"new","members":[{"id":"z"},{"id":"b"}]}`))
+	select {
+	case <-k.Removed():
+	case <-time.After(patience):
+		t.Fatal("it does not see that it is out")
+	}
+	require.ErrorIs(t, k.Contact(), membership.ErrRemoved)
 }
 
 // The monotonic clock of a virtual machine stands still while it is suspended.

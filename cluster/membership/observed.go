@@ -29,6 +29,7 @@ type observed struct {
 	documents outage
 	listings  outage
 	beats     outage
+	writes    outage
 }
 
 // probing is the state of asking one member.
@@ -43,7 +44,8 @@ func newObserved() observed {
 	return observed{absent: map[string]time.Time{}, suspects: map[string]time.Time{}, probes: map[string]*probing{},
 		documents: outage{what: "reading the fleet's view"},
 		listings:  outage{what: "listing the healthy brokers"},
-		beats:     outage{what: "keeping this broker listed"}}
+		beats:     outage{what: "keeping this broker listed"},
+		writes:    outage{what: "writing the fleet's view"}}
 }
 
 func (o *observed) suspect(id string, now time.Time) {

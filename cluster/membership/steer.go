@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -65,31 +66,29 @@ func (k *Keeper) list(s *situation) {
 	if m := s.misfit(k.stored, k.self); m != nil && k.phase == joining {
 		k.refuse(fmt.Errorf("%w: member %s speaks protocol %d to %d, this broker %d to %d",
 			ErrIncompatible, m.ID, m.Oldest, m.Protocol, k.self.Oldest, k.self.Protocol))
-		close(k.joined)
+		k.decided()
 		return
 	}
 	k.listing = true
 	k.work.Go(k.announce)
 }
 
-// attend probes whom there is doubt about, or everybody while the registry does not
+// attend probes everybody while there is doubt about somebody, because who answers
+// tells that it is not this broker that is cut off, and while the registry does not
 // confirm the view. It reports whether there is doubt.
 func (k *Keeper) attend(s *situation, now time.Time) bool {
 	if k.phase != member {
 		return false
 	}
-	doubt := doubtful(s)
-	for _, m := range doubt {
-		k.ask(m, now)
-	}
-	if k.unconfirmed(now) > 2*k.opt.Heartbeat {
+	doubt := slices.ContainsFunc(k.held.Members, func(m Entry) bool { return doubtful(s, m.ID) })
+	if doubt || k.unconfirmed(now) > 2*k.opt.Heartbeat {
 		for _, m := range k.held.Members {
-			if m.ID != k.self.ID {
+			if m.ID != k.self.ID && !k.left[m.ID] {
 				k.ask(m, now)
 			}
 		}
 	}
-	return len(doubt) > 0
+	return doubt
 }
 
 // ask probes a member unless that is under way or was done just now.
@@ -128,10 +127,8 @@ func (k *Keeper) propose(p *proposal, version uint64) {
 	ctx, cancel := context.WithTimeout(k.life, k.opt.callTimeout())
 	swapped, err := k.registry.Swap(ctx, version, data, p.clear)
 	cancel()
-	switch {
-	case err != nil && k.life.Err() == nil:
-		k.log.Warn("the registry did not take the fleet's next view", "error", err, "epoch", p.next.Epoch)
-	case swapped && p.removed != "":
+	k.report(&k.writes, err)
+	if swapped && p.removed != "" {
 		k.log.Warn("removed a broker from the fleet", "member", p.removed, "because", p.why, "epoch", p.next.Epoch)
 	}
 	k.mu.Lock()

@@ -1,8 +1,8 @@
 package node
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -24,8 +24,10 @@ import (
 	"opensessionmanager/internal/config"
 	"opensessionmanager/internal/version"
 	"opensessionmanager/messages"
-	"opensessionmanager/persistence"
 )
+
+// maxAgentForm bounds the bodies of the agent port in bytes.
+const maxAgentForm = 64 << 10
 
 // clientRefresh is how soon a change of API clients made elsewhere is seen here.
 const clientRefresh = 5 * time.Second
@@ -83,13 +85,17 @@ func (n *Node) listen(context.Context) (err error) {
 		return err
 	}
 	// Last, so that it is the first to stop: requests under way still reach agents.
-	n.client, err = n.port("client", client, n.serveClient, limits{header: 16 << 10, body: 4 << 20})
+	n.client, err = n.port("client", client, n.serveClient, limits{header: 16 << 10, body: 4 << 20, conns: 4096, admit: n.admitClient})
 	return err
 }
 
-// limits bounds what a request to a port may be, in bytes. The header buffer of the
+// limits bounds what a request to a port may be, in bytes, and how many connections
+// there may be: an agent keeps one, a client of the API few. The header buffer of the
 // agent port lives as long as a socket, and there are many.
-type limits struct{ header, body int }
+type limits struct {
+	header, body, conns int
+	admit               func(*fasthttp.RequestHeader) listen.Admission
+}
 
 func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHandler, most limits) (*listen.Server, error) {
 	tlsConfig, err := n.connectorTLS(c)
@@ -97,7 +103,7 @@ func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHan
 		return nil, fmt.Errorf("%s port: %w", name, err)
 	}
 	s, err := listen.New(listen.Config{Name: name, Addr: net.JoinHostPort(c.BindHost, strconv.Itoa(c.Port)), TLS: tlsConfig,
-		Handler: handler, Logger: n.log, HeaderBytes: most.header, MaxBodyBytes: most.body})
+		Handler: handler, Logger: n.log, HeaderBytes: most.header, MaxBodyBytes: most.body, MaxConns: most.conns, Admit: most.admit})
 	if err != nil {
 		return nil, fmt.Errorf("%s port: %w", name, err)
 	}
@@ -109,10 +115,17 @@ func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHan
 // serveClient answers on the client port once there is something to answer from.
 func (n *Node) serveClient(rc *fasthttp.RequestCtx) {
 	if api := n.api.Load(); api != nil {
-		(*api)(rc)
+		api.Handler()(rc)
 		return
 	}
 	n.notReady(rc)
+}
+
+func (n *Node) admitClient(h *fasthttp.RequestHeader) listen.Admission {
+	if api := n.api.Load(); api != nil {
+		return api.Admit(h)
+	}
+	return listen.Admission{}
 }
 
 func (n *Node) notReady(rc *fasthttp.RequestCtx) {
@@ -135,29 +148,13 @@ func (n *Node) health() (bool, []byte) {
 	switch {
 	case !n.ready.Load():
 		return false, n.healthBody("starting")
-	case n.committer.Health() != nil:
-		n.probeStore()
+	case n.storeFails():
 		return false, n.healthBody("store unavailable")
 	case n.fleet.Contact() != nil:
 		return false, n.healthBody("out of contact with the fleet")
 	default:
 		return true, n.healthBody("ok")
 	}
-}
-
-// probeStore tries a write while the store is said to fail: a broker that no balancer
-// sends requests to would otherwise never find out that it is well again.
-func (n *Node) probeStore() {
-	now := time.Now().Unix()
-	if last := n.probed.Load(); last == now || !n.probed.CompareAndSwap(last, now) {
-		return
-	}
-	key := persistence.Key{Kind: "probe", ID: "health"}
-	n.committer.Load(key, func(r persistence.Record, err error) {
-		if err == nil || errors.Is(err, persistence.ErrNotFound) {
-			n.committer.Save(persistence.Record{Key: key, Version: r.Version}, func(int64, error) {})
-		}
-	})
 }
 
 func (n *Node) serveAPI() {
@@ -171,8 +168,7 @@ func (n *Node) serveAPI() {
 	if cfg.Authorization.EnableServer {
 		api.TokenEndpoint = n.auth.TokenHandler()
 	}
-	handler := rest.New(api).Handler()
-	n.api.Store(&handler)
+	n.api.Store(rest.New(api))
 }
 
 // attacher hands sockets to the actors.
@@ -194,14 +190,8 @@ func (n *Node) openAgentPort(c config.Connector) (err error) {
 	r.POST(agentproto.PathToken, n.auth.AgentTokenHandler())
 	r.GET(agentproto.PathSocket, n.agents.Handler())
 	r.POST(agentproto.PathValidate, n.auth.ValidateHandler())
-	r.GET("/health", func(rc *fasthttp.RequestCtx) {
-		ready, body := n.health()
-		if !ready {
-			rc.SetStatusCode(fasthttp.StatusServiceUnavailable)
-		}
-		rc.SetContentType("application/json")
-		rc.SetBody(body)
-	})
+	r.GET("/health", n.serveHealth)
+	r.HEAD("/health", n.serveHealth)
 	r.NotFound = func(rc *fasthttp.RequestCtx) {
 		listen.Fail(rc, fasthttp.StatusNotFound, "NO_SUCH_PATH", "No such path")
 	}
@@ -214,12 +204,33 @@ func (n *Node) openAgentPort(c config.Connector) (err error) {
 			return
 		}
 		r.Handler(rc)
-	}, limits{header: 4 << 10, body: 64 << 10})
+	}, limits{header: 4 << 10, body: maxAgentForm, conns: 16384, admit: n.admitAgent})
 	if err != nil {
 		return err
 	}
 	n.onStop(func(ctx context.Context) error { return n.agents.Shutdown(ctx, "the broker stops") })
 	return nil
+}
+
+func (n *Node) serveHealth(rc *fasthttp.RequestCtx) {
+	ready, body := n.health()
+	if !ready {
+		rc.SetStatusCode(fasthttp.StatusServiceUnavailable)
+	}
+	rc.SetContentType("application/json")
+	rc.SetBody(body)
+}
+
+// admitAgent lets in what the endpoints for agents and DCV servers read: forms and a
+// registration, of which nobody knows yet who sends them.
+func (n *Node) admitAgent(h *fasthttp.RequestHeader) listen.Admission {
+	path, _, _ := bytes.Cut(h.RequestURI(), []byte{'?'})
+	switch {
+	case !n.ready.Load() || !h.IsPost():
+	case string(path) == agentproto.PathRegister, string(path) == agentproto.PathToken, string(path) == agentproto.PathValidate:
+		return listen.Admission{MaxBytes: maxAgentForm, Anonymous: true}
+	}
+	return listen.Admission{}
 }
 
 // openAdminPort listens on the loopback address for the admin commands, and leaves

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/valyala/fasthttp"
 
 	"opensessionmanager/actors"
 	"opensessionmanager/cluster/fleet"
@@ -23,6 +22,7 @@ import (
 	"opensessionmanager/http/agentws"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/http/oauth"
+	"opensessionmanager/http/rest"
 	"opensessionmanager/internal/certs"
 	"opensessionmanager/internal/config"
 	"opensessionmanager/internal/heap"
@@ -49,6 +49,7 @@ type Node struct {
 	opt    Options
 	log    *slog.Logger
 	ready  atomic.Bool
+	failed atomic.Bool  // the store took nothing, and no probe since
 	probed atomic.Int64 // unix seconds of the last probe of a failing store
 
 	store     persistence.Store
@@ -68,7 +69,7 @@ type Node struct {
 	cancel    context.CancelFunc
 
 	client, agent, admin *listen.Server
-	api                  atomic.Pointer[fasthttp.RequestHandler]
+	api                  atomic.Pointer[rest.Server]
 
 	stops []func(context.Context) error // in the order of starting
 }

@@ -27,6 +27,7 @@ const (
 type Server struct {
 	cfg      Config
 	upgrader *websocket.Upgrader
+	refusals *listen.RefusalLog
 	buffers  sync.Pool    // *bytes.Buffer, for frames on their way in
 	frames   sync.Pool    // *[]byte, for frames on their way out
 	pending  atomic.Int64 // see Config.MaxPendingBytes
@@ -46,6 +47,7 @@ func New(cfg Config) (*Server, error) {
 	return &Server{
 		cfg:      cfg,
 		upgrader: newUpgrader(cfg.WriteTimeout),
+		refusals: listen.NewRefusalLog(cfg.Logger),
 		sockets:  make(map[*socket]struct{}),
 	}, nil
 }
@@ -56,8 +58,7 @@ func (s *Server) Handler() fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
 		clientID, err := s.cfg.Authorize(rc.Request.Header.Peek("Authorization"))
 		if err != nil {
-			s.cfg.Logger.Warn("agent refused",
-				slog.String("remote", rc.RemoteAddr().String()), slog.Any("reason", err))
+			s.refusals.Refused(rc, "agent refused", slog.String("code", codeUnauthorized), slog.Any("reason", err))
 			listen.Fail(rc, fasthttp.StatusUnauthorized, codeUnauthorized, err.Error())
 			rc.Response.Header.Set("WWW-Authenticate", "Bearer")
 			return

@@ -22,8 +22,16 @@ type Config struct {
 	Handler fasthttp.RequestHandler
 	Logger  *slog.Logger
 
+	// Admit says, from the header alone, what may be read of the body that a request
+	// announces; it is asked before a byte is read, and may be asked twice. Nil
+	// admits every body, as Anonymous.
+	Admit func(*fasthttp.RequestHeader) Admission
+
 	// MaxBodyBytes bounds a request body: 4 MiB. Beyond it: 413.
 	MaxBodyBytes int
+	// MaxBodiesBytes bounds all request bodies that are being received or worked on
+	// together, as far as each is longer than 8 KiB: 256 MiB. Beyond it: 503.
+	MaxBodiesBytes int64
 	// HeaderBytes bounds the request line and headers together, and is the size
 	// of a read buffer that lives as long as a hijacked connection: 16 KiB. Beyond it: 431.
 	HeaderBytes int
@@ -62,6 +70,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	orInt(&c.MaxBodyBytes, 4<<20)
 	orInt(&c.HeaderBytes, 16<<10)
+	if c.MaxBodiesBytes <= 0 {
+		c.MaxBodiesBytes = 256 << 20
+	}
 	orInt(&c.MaxConns, 20_000)
 	orInt(&c.AcceptsPerSecond, 1000)
 	orTime(&c.HeaderTimeout, 10*time.Second)

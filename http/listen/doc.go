@@ -5,6 +5,10 @@
 // What it holds against hostile or broken peers:
 //   - a header and a body each have a deadline, a response too, so a slow peer
 //     cannot hold a connection (F27);
+//   - whether a body may be sent is decided from the header, and until then not a
+//     byte of it is asked for or kept; all bodies of a port together are bounded,
+//     and given back when they have been answered (F28);
+//   - a client that is refused while it sends gets to see why (linger);
 //   - header, body and number of connections are bounded, and connections are
 //     accepted at a bounded rate, so that a fleet of agents that reconnects at
 //     once leaves processor time for the API (F15);

@@ -18,6 +18,7 @@ const (
 	CodeTooLarge       = "REQUEST_TOO_LARGE"
 	CodeHeaderTooLarge = "HEADER_TOO_LARGE"
 	CodeInternal       = "INTERNAL_ERROR"
+	CodeBusy           = "BUSY"
 )
 
 const headerRequestID = "X-Request-Id"
@@ -27,10 +28,7 @@ const headerRequestID = "X-Request-Id"
 // compare it (contract section 1.1). What the response held before is dropped, except
 // for its X-Request-Id; one that had none gets one, as every answer of the API has.
 func Fail(rc *fasthttp.RequestCtx, status int, code, text string) {
-	id := string(rc.Response.Header.Peek(headerRequestID))
-	if id == "" {
-		id = uuid.NewString()
-	}
+	id := RequestID(rc)
 	quoted, err := json.Marshal(text)
 	if err != nil { // a string always encodes
 		quoted = []byte(`""`)
@@ -50,17 +48,32 @@ func Fail(rc *fasthttp.RequestCtx, status int, code, text string) {
 // text may hold pieces of the request, so none of it is repeated.
 func transportError(rc *fasthttp.RequestCtx, err error) {
 	var small *fasthttp.ErrSmallBuffer
-	var network net.Error
 	switch {
 	case errors.As(err, &small):
 		Fail(rc, fasthttp.StatusRequestHeaderFieldsTooLarge, CodeHeaderTooLarge, "Request header too large")
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		Fail(rc, fasthttp.StatusRequestEntityTooLarge, CodeTooLarge, "Request body too large")
-	case errors.As(err, &network) && network.Timeout():
+	case errors.Is(err, errFull):
+		Fail(rc, fasthttp.StatusServiceUnavailable, CodeBusy, "Too many large requests at once, try again later")
+		rc.Response.Header.Set(fasthttp.HeaderRetryAfter, "1")
+	case timedOut(err):
 		Fail(rc, fasthttp.StatusRequestTimeout, CodeTimeout, "Request took too long to arrive")
 	default:
 		Fail(rc, fasthttp.StatusBadRequest, CodeBadRequest, "Malformed HTTP request")
 	}
+}
+
+// unreadable answers a request that the HTTP library could not read.
+func unreadable(rc *fasthttp.RequestCtx, err error) {
+	transportError(rc, err)
+	if !timedOut(err) { // who was too slow until now is not waited for
+		abandon(rc)
+	}
+}
+
+func timedOut(err error) bool {
+	network, ok := errors.AsType[net.Error](err)
+	return ok && network.Timeout()
 }
 
 // recovering turns a panic of next into a 500 that names a request id, which

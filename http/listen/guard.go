@@ -18,6 +18,7 @@ type Stats struct {
 	Accepted     int64 // connections taken
 	Refused      int64 // connections closed at once because MaxConns was reached
 	AcceptErrors int64 // failed accepts: out of file descriptors, mostly
+	BodyBytes    int64 // held now for request bodies; see Config.MaxBodiesBytes
 }
 
 const (
@@ -124,7 +125,7 @@ func (g *guard) closeConns() {
 	}
 	g.mu.Unlock()
 	for _, c := range left {
-		_ = c.Close()
+		_ = c.cut()
 	}
 }
 
@@ -138,10 +139,23 @@ func (g *guard) stats() Stats {
 // conn leaves the guard's set when it is closed, however often that happens.
 type conn struct {
 	net.Conn
-	guard *guard
+	guard  *guard
+	unread atomic.Bool // see abandon
+	end
 }
 
+// Read notes the end.
+func (c *conn) Read(p []byte) (int, error) { return c.note(c.Conn.Read(p)) }
+
+// Close lets a client that is still sending see the answer first.
 func (c *conn) Close() error {
+	if c.unread.CompareAndSwap(true, false) {
+		c.linger()
+	}
+	return c.cut()
+}
+
+func (c *conn) cut() error {
 	c.guard.mu.Lock()
 	delete(c.guard.conns, c)
 	c.guard.mu.Unlock()

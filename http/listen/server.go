@@ -2,7 +2,6 @@ package listen
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +16,7 @@ type Server struct {
 	cfg    Config
 	http   *fasthttp.Server
 	guard  *guard
+	bodies *bodies
 	begun  atomic.Bool
 	served chan struct{} // closed when the accept loop has ended
 }
@@ -33,10 +33,11 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen: %s port: %w", cfg.Name, err)
 	}
-	s := &Server{cfg: cfg, guard: newGuard(inner, cfg), served: make(chan struct{})}
+	s := &Server{cfg: cfg, guard: newGuard(inner, cfg), bodies: newBodies(cfg), served: make(chan struct{})}
 	s.http = &fasthttp.Server{
-		Handler:            recovering(cfg.Handler, cfg.Logger),
-		ErrorHandler:       transportError,
+		Handler:            s.bodies.reading(recovering(cfg.Handler, cfg.Logger)),
+		ErrorHandler:       unreadable,
+		StreamRequestBody:  true, // bodies reads them
 		Logger:             quiet{cfg.Logger},
 		ReadBufferSize:     cfg.HeaderBytes,
 		MaxRequestBodySize: cfg.MaxBodyBytes,
@@ -44,7 +45,8 @@ func New(cfg Config) (*Server, error) {
 		WriteTimeout:       cfg.WriteTimeout,
 		IdleTimeout:        cfg.IdleTimeout,
 		Concurrency:        cfg.MaxConns + 1, // the guard is the limit: this one would answer in plain text
-		HeaderReceived: func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
+		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+			s.bodies.look(h)
 			return fasthttp.RequestConfig{ReadTimeout: cfg.ReadTimeout}
 		},
 		CloseOnShutdown:              true,
@@ -60,7 +62,7 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) Start() {
 	var listener net.Listener = s.guard
 	if s.cfg.TLS != nil {
-		listener = tls.NewListener(listener, s.cfg.TLS)
+		listener = secureListener{listener, s.cfg.TLS}
 	}
 	s.begun.Store(true)
 	go func() {
@@ -75,7 +77,11 @@ func (s *Server) Start() {
 func (s *Server) Addr() net.Addr { return s.guard.Addr() }
 
 // Stats counts since the start.
-func (s *Server) Stats() Stats { return s.guard.stats() }
+func (s *Server) Stats() Stats {
+	stats := s.guard.stats()
+	stats.BodyBytes = s.bodies.held.Load()
+	return stats
+}
 
 // Shutdown stops accepting, lets requests that run finish until ctx ends, then
 // closes every connection of the port that is left, hijacked ones included. The

@@ -38,11 +38,7 @@ func (s *Server) outage(err error) *refusal {
 // refuse answers with the error and leaves one line for the auditor, without
 // anything secret: what the caller sent is not in it.
 func (s *Server) refuse(rc *fasthttp.RequestCtx, r *refusal) {
-	s.cfg.Logger.Warn("authorization request refused",
-		slog.String("path", string(rc.Path())),
-		slog.String("remote", rc.RemoteAddr().String()),
-		slog.String("code", r.Code),
-		slog.String("reason", r.Description))
+	s.refusals.Refused(rc, "authorization request refused", slog.String("code", r.Code), slog.String("reason", r.Description))
 	answer(rc, r.status, r)
 	rc.Response.Header.Set("X-Error-Code", strings.ToUpper(r.Code))
 	switch r.status {

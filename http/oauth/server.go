@@ -8,6 +8,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"opensessionmanager/http/listen"
 	"opensessionmanager/persistence"
 )
 
@@ -42,6 +43,7 @@ type Server struct {
 	agentTokens *accessTokens
 	connections *jwt.Parser
 	verified    *cache
+	refusals    *listen.RefusalLog
 }
 
 // New reads the API clients and returns a Server that is ready.
@@ -63,6 +65,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		agentTokens: newAccessTokens(cfg.Keys, audienceAgent, cfg.Now),
 		connections: newParser(cfg.Now),
 		verified:    &cache{},
+		refusals:    listen.NewRefusalLog(cfg.Logger),
 	}, nil
 }
 

@@ -21,7 +21,7 @@ type attempt struct{ session, token, address string }
 // ValidateHandler is POST /agent/validate-authentication-token of the agent
 // port. DCV servers ask it about every client that connects; they have no
 // credentials of their own. The status is always 200, as DCV demands, and every
-// no is logged (F34).
+// no is logged (F34), as far as a RefusalLog does.
 func (s *Server) ValidateHandler() fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
 		tried := parseAttempt(rc)
@@ -29,10 +29,9 @@ func (s *Server) ValidateHandler() fasthttp.RequestHandler {
 		v := verdict{Result: "yes", Username: user}
 		if !ok {
 			v = verdict{Result: "no", Message: reason}
-			s.cfg.Logger.Warn("connection to a session refused",
+			s.refusals.Refused(rc, "connection to a session refused",
 				slog.String("session", clip(tried.session)),
 				slog.String("client-address", clip(tried.address)),
-				slog.String("remote", rc.RemoteAddr().String()),
 				slog.String("reason", reason))
 		}
 		body, err := xml.Marshal(v)

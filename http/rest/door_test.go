@@ -65,7 +65,7 @@ func TestDoor_PathsAndMethods(t *testing.T) {
 		refused(t, a.do("GET", path, ""), http.StatusNotFound, CodeNoSuchPath)
 	}
 	for path, allow := range map[string]string{
-		"/describeSessions": "POST", "/sessionPermissions": "PUT", "/sessionConnectionData/a/b": "GET", "/health": "GET",
+		"/describeSessions": "POST", "/sessionPermissions": "PUT", "/sessionConnectionData/a/b": "GET", "/health": "GET, HEAD",
 	} {
 		got := a.do("DELETE", path, "")
 		refused(t, got, http.StatusMethodNotAllowed, CodeMethodNotAllowed)

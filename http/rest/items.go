@@ -66,7 +66,11 @@ func resultAt[R result](results []R, n int) outcome[R] {
 // answerItems writes both lists. success and echo write one item's members; echo
 // those that say which item failed.
 func answerItems[R result](c *call, outcomes []outcome[R], success func(b []byte, i int, r R) []byte, echo func(b []byte, i int) []byte) error {
+	c.items = len(outcomes)
 	if refusal := whollyRefused(outcomes); refusal != nil {
+		for i := range outcomes {
+			c.failures = append(c.failures, failure{item: i, refusal: outcomes[i].refusal})
+		}
 		return refuse(refusal)
 	}
 	c.beginAnswer()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"opensessionmanager/http/listen"
 	"opensessionmanager/http/oauth"
 	"opensessionmanager/messages"
 )
@@ -38,6 +39,7 @@ type call struct {
 	principal      oauth.Principal
 	idempotencyKey string
 	explain        bool // the answer may hold more than the vendor's members
+	items          int  // of the request's list, those that failed included
 	failures       []failure
 
 	// out is the answer's body, appended to from its beginning.
@@ -81,13 +83,19 @@ func operation[In any](s *Server, op opName, from source, do func(*call, *In) er
 		x.call.op = op
 		x.call.requestID = rc.Response.Header.Peek(headerRequestID)
 		err := s.authorize(rc, &x.call)
-		if err == nil {
+		authorized := err == nil
+		if authorized {
 			err = s.read(rc, from, &x.call, &x.in)
+		} else {
+			s.logUnauthorized(rc, err)
 		}
 		if err == nil {
 			x.call.out = rc.Response.SwapBody(nil)[:0]
 			err = do(&x.call, &x.in)
 			rc.Response.SwapBody(x.call.out)
+		}
+		if authorized && op.changes() {
+			s.logChange(&x.call, err)
 		}
 		if err != nil {
 			s.fail(rc, op, err)
@@ -111,6 +119,12 @@ func (s *Server) read(rc *fasthttp.RequestCtx, from source, c *call, in any) err
 		return readPath(rc, in.(*connectionDataRequest))
 	}
 	c.idempotencyKey = string(rc.Request.Header.Peek(headerIdempotencyKey))
+	if listen.Withheld(rc) {
+		if err := checkMediaType(&rc.Request.Header); err != nil {
+			return err
+		}
+		return authorizationChanged()
+	}
 	body := rc.PostBody()
 	if len(body) > s.opt.MaxBodySize {
 		return refuse(&messages.Refusal{Code: CodeBodyTooLarge})
@@ -121,18 +135,18 @@ func (s *Server) read(rc *fasthttp.RequestCtx, from source, c *call, in any) err
 		}
 		return invalid("The request body is empty: an array is expected")
 	}
-	if err := checkMediaType(rc); err != nil {
+	if err := checkMediaType(&rc.Request.Header); err != nil {
 		return err
 	}
 	return decode(body, in, s.opt.MaxItems, s.strict)
 }
 
 // checkMediaType takes JSON, and a body that does not say what it is.
-func checkMediaType(rc *fasthttp.RequestCtx) error {
-	if encoding := rc.Request.Header.ContentEncoding(); len(encoding) > 0 && !bytes.EqualFold(encoding, []byte("identity")) {
+func checkMediaType(h *fasthttp.RequestHeader) error {
+	if encoding := h.ContentEncoding(); len(encoding) > 0 && !bytes.EqualFold(encoding, []byte("identity")) {
 		return refuse(&messages.Refusal{Code: CodeMediaType, Text: "Compressed request bodies are not supported"})
 	}
-	kind, parameters, _ := bytes.Cut(rc.Request.Header.ContentType(), []byte{';'})
+	kind, parameters, _ := bytes.Cut(h.ContentType(), []byte{';'})
 	kind, parameters = bytes.TrimSpace(kind), bytes.ToLower(bytes.TrimSpace(parameters))
 	if len(kind) > 0 && !bytes.EqualFold(kind, []byte(contentTypeJSON)) {
 		return refuse(&messages.Refusal{Code: CodeMediaType})

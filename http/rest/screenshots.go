@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"math"
 	"slices"
+	"time"
 
 	"opensessionmanager/messages"
 )
@@ -14,7 +15,8 @@ const imageOverhead = 256
 
 // sessionScreenshots takes pictures of sessions (contract section 1.9). They are
 // taken in batches, so that one request cannot fill the memory: when the answer
-// is full, what is left fails item by item and can be asked for again.
+// is full or the time is over, what is left fails item by item and can be asked for
+// again.
 func (s *Server) sessionScreenshots(c *call, in *[]screenshotRequest) error {
 	ctx, cancel := s.deadline()
 	defer cancel()
@@ -59,21 +61,33 @@ func pixels(asked *int64, fallback int64) int64 {
 	return min(*asked, math.MaxInt16)
 }
 
+// takeScreenshots takes batch by batch. A batch that could not be over in the time left,
+// going by those before it, is not begun: an agent must not work for nobody.
 func (s *Server) takeScreenshots(ctx context.Context, commands []*messages.TakeScreenshot, room *int) []*messages.SessionResult {
 	results := make([]*messages.SessionResult, 0, len(commands))
+	var longest time.Duration
 	for batch := range slices.Chunk(commands, s.opt.ScreenshotBatch) {
-		if *room <= 0 {
-			for range batch {
-				results = append(results, refusedScreenshot())
-			}
+		switch {
+		case *room <= 0:
+			results = append(results, slices.Repeat([]*messages.SessionResult{noRoom()}, len(batch))...)
+			continue
+		case !timeFor(ctx, longest):
+			results = append(results, slices.Repeat([]*messages.SessionResult{noTime()}, len(batch))...)
 			continue
 		}
+		began := time.Now()
 		taken := s.cfg.Fleet.TakeScreenshots(ctx, batch)
+		longest = max(longest, time.Since(began))
 		for n := range batch {
 			results = append(results, fitScreenshot(taken, n, room))
 		}
 	}
 	return results
+}
+
+func timeFor(ctx context.Context, need time.Duration) bool {
+	deadline, bounded := ctx.Deadline()
+	return ctx.Err() == nil && (!bounded || time.Until(deadline) >= need)
 }
 
 // fitScreenshot passes the n-th result on if the answer has room for it.
@@ -89,17 +103,25 @@ func fitScreenshot(taken []*messages.SessionResult, n int, room *int) *messages.
 		size += base64.StdEncoding.EncodedLen(len(image.GetData())) + imageOverhead
 	}
 	if size > *room {
-		return refusedScreenshot()
+		return noRoom()
 	}
 	*room -= size
 	return taken[n]
 }
 
-func refusedScreenshot() *messages.SessionResult {
+func noRoom() *messages.SessionResult {
+	return busyScreenshot("The answer has no room for this screenshot; ask for fewer or smaller ones at once",
+		"The screenshots of one request are larger than the broker sends in one answer")
+}
+
+func noTime() *messages.SessionResult {
+	return busyScreenshot("There was no time left to take this screenshot; ask for fewer at once",
+		"The screenshots asked for before this one took the time of the request; this one was not begun")
+}
+
+func busyScreenshot(text, detail string) *messages.SessionResult {
 	return &messages.SessionResult{Outcome: &messages.SessionResult_Refusal{Refusal: &messages.Refusal{
-		Code:   messages.CodeBusy,
-		Text:   "The answer has no room for this screenshot; ask for fewer or smaller ones at once",
-		Detail: "The screenshots of one request are larger than the broker sends in one answer",
+		Code: messages.CodeBusy, Text: text, Detail: detail,
 	}}}
 }
 

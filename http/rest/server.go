@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/valyala/fasthttp"
 
+	"opensessionmanager/http/listen"
 	"opensessionmanager/http/rest/openapi"
 	"opensessionmanager/messages"
 )
@@ -28,14 +29,16 @@ const (
 
 // Server answers the client API. It has no goroutine of its own.
 type Server struct {
-	cfg    Config
-	opt    Options
-	log    *slog.Logger
-	base   context.Context
-	strict json.Options
-	pages  pageTokens
-	ids    sessionIDs
-	routes *router.Router
+	cfg      Config
+	opt      Options
+	log      *slog.Logger
+	refusals *listen.RefusalLog
+	base     context.Context
+	strict   json.Options
+	pages    pageTokens
+	ids      sessionIDs
+	routes   *router.Router
+	bodies   map[string]string // by path: the method whose requests may have a body
 }
 
 // New makes a Server. It panics if Fleet, Connections or Logger is missing:
@@ -51,13 +54,15 @@ func New(cfg Config) *Server {
 		cfg.Secret = []byte(rand.Text())
 	}
 	s := &Server{
-		cfg:    cfg,
-		opt:    cfg.Options.withDefaults(),
-		log:    cfg.Logger,
-		base:   cfg.Base,
-		strict: json.RejectUnknownMembers(true),
-		pages:  newPageTokens(cfg.Secret),
-		ids:    newSessionIDs(cfg.Secret),
+		cfg:      cfg,
+		opt:      cfg.Options.withDefaults(),
+		log:      cfg.Logger,
+		refusals: listen.NewRefusalLog(cfg.Logger),
+		base:     cfg.Base,
+		strict:   json.RejectUnknownMembers(true),
+		pages:    newPageTokens(cfg.Secret),
+		ids:      newSessionIDs(cfg.Secret),
+		bodies:   make(map[string]string),
 	}
 	s.routes = s.newRoutes()
 	return s
@@ -69,19 +74,24 @@ func (s *Server) newRoutes() *router.Router {
 	r.NotFound = s.notFound
 	r.MethodNotAllowed = s.methodNotAllowed
 
-	r.POST("/describeSessions", operation(s, opDescribeSessions, optionalJSON, s.describeSessions))
-	r.POST("/describeServers", operation(s, opDescribeServers, optionalJSON, s.describeServers))
-	r.POST("/createSessions", operation(s, opCreateSessions, requiredJSON, s.createSessions))
-	r.POST("/deleteSessions", operation(s, opDeleteSessions, requiredJSON, s.deleteSessions))
-	r.PUT("/sessionPermissions", operation(s, opUpdatePermissions, requiredJSON, s.updateSessionPermissions))
+	withBody := func(method, path string, handler fasthttp.RequestHandler) {
+		r.Handle(method, path, handler)
+		s.bodies[path] = method
+	}
+	withBody("POST", "/describeSessions", operation(s, opDescribeSessions, optionalJSON, s.describeSessions))
+	withBody("POST", "/describeServers", operation(s, opDescribeServers, optionalJSON, s.describeServers))
+	withBody("POST", "/createSessions", operation(s, opCreateSessions, requiredJSON, s.createSessions))
+	withBody("POST", "/deleteSessions", operation(s, opDeleteSessions, requiredJSON, s.deleteSessions))
+	withBody("PUT", "/sessionPermissions", operation(s, opUpdatePermissions, requiredJSON, s.updateSessionPermissions))
 	r.GET("/sessionConnectionData/{sessionId}/{user}", operation(s, opConnectionData, pathOnly, s.sessionConnectionData))
-	r.POST("/getSessionScreenshots", operation(s, opScreenshots, requiredJSON, s.sessionScreenshots))
-	r.POST("/openServers", operation(s, opOpenServers, requiredJSON, s.openServers))
-	r.POST("/closeServers", operation(s, opCloseServers, requiredJSON, s.closeServers))
+	withBody("POST", "/getSessionScreenshots", operation(s, opScreenshots, requiredJSON, s.sessionScreenshots))
+	withBody("POST", "/openServers", operation(s, opOpenServers, requiredJSON, s.openServers))
+	withBody("POST", "/closeServers", operation(s, opCloseServers, requiredJSON, s.closeServers))
 
 	r.GET("/health", s.health)
+	r.HEAD("/health", s.health) // the library leaves the body out
 	if s.cfg.TokenEndpoint != nil {
-		r.POST("/oauth2/token", s.cfg.TokenEndpoint)
+		withBody("POST", pathToken, s.cfg.TokenEndpoint)
 	}
 	if s.cfg.JWKS != nil {
 		r.GET("/.well-known/jwks.json", s.cfg.JWKS)
@@ -92,7 +102,7 @@ func (s *Server) newRoutes() *router.Router {
 	return r
 }
 
-// Handler is the handler of the client port.
+// Handler is the handler of the client port, which asks Admit about bodies.
 func (s *Server) Handler() fasthttp.RequestHandler { return s.serve }
 
 // serve gives every request an id, and one line in the log.

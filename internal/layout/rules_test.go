@@ -34,9 +34,10 @@ var who = []struct {
 	{"http/rest", []string{"messages", "actors/requirements", "actors/roster", "http/listen", "http/oauth", "http/rest/openapi"}},
 
 	// many brokers as one, and the place where a broker is put together
-	{"cluster/fleet", []string{"messages", "persistence"}},
+	{"cluster/membership/...", []string{"cluster/membership/..."}},
+	{"cluster/fleet", []string{"messages", "persistence", "cluster/membership"}},
 	{"cluster/gateway", []string{"messages", "actors/roster", "cluster/fleet"}},
-	{"cluster/node", []string{"messages", "actors/...", "cluster/fleet", "cluster/gateway", "http/...", "persistence/...", "internal/..."}},
+	{"cluster/node", []string{"messages", "actors/...", "cluster/fleet", "cluster/gateway", "cluster/membership/...", "http/...", "persistence/...", "internal/..."}},
 	{"cluster/clustertest", []string{"messages", "cluster/...", "persistence/...", "internal/...", "agent/..."}},
 
 	// the host's side
@@ -68,7 +69,7 @@ var only = []struct {
 	{"github.com/asynkron/protoactor-go", []string{"messages", "actors", "cluster/..."}, "the engine could be replaced"},
 	{"google.golang.org/grpc", []string{"cluster/..."}, "the engine could be replaced"},
 	{"go.etcd.io/bbolt", []string{"persistence/embedded"}, "each database in its own folder"},
-	{"github.com/hashicorp/consul", []string{"persistence/consul/...", "cluster/fleet"}, "each database in its own folder"},
+	{"github.com/hashicorp/consul", []string{"persistence/consul/...", "cluster/membership/consul"}, "each database in its own folder"},
 	{"database/sql", []string{"persistence/mysql"}, "each database in its own folder"},
 	{"github.com/aws/aws-sdk-go-v2", []string{"agent/fingerprint", "persistence/dynamodb", "cluster/fleet"}, "few places know of a cloud"},
 	{"github.com/spf13", []string{"cmd/...", "internal/devhost/..."}, "options are read by programs"},

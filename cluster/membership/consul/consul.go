@@ -198,8 +198,11 @@ func entryOf(meta map[string]string) membership.Entry {
 func (r *registry) Fleet(ctx context.Context, after uint64, wait time.Duration) (membership.Stored, uint64, error) {
 	var place membership.Stored
 	pairs, meta, err := r.client.KV().List(r.prefix, options(ctx, after, wait))
-	if err != nil {
+	switch {
+	case err != nil:
 		return place, 0, explain("read the view", err)
+	case meta.ResultsFilteredByACLs:
+		return place, 0, fmt.Errorf("consul: the token may not see all keys below %s", r.prefix)
 	}
 	for _, p := range pairs {
 		if id, ok := strings.CutPrefix(p.Key, r.leftKey("")); ok {
