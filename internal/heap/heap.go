@@ -3,12 +3,14 @@
 // Go's collector by itself lets the heap double between collections. That is cheap
 // while the heap is small, and half of the machine's memory once it is large. The
 // runtime's memory limit bounds it, but a fixed limit makes a process that needs more
-// collect all the time. So the limit here follows what is live.
+// collect all the time. So the limit here follows what is live, and what a storm left
+// behind is collected soon after it (see idle).
 package heap
 
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -35,10 +37,15 @@ func Bound(ctx context.Context) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	read := newReader()
+	quiet := idle{wait: soon}
 	for last := int64(0); ; {
-		if next := limit(read.needed()); next != last {
+		now := read.now()
+		if next := limit(now.needed); next != last {
 			debug.SetMemoryLimit(next)
 			last = next
+		}
+		if quiet.due(now.cycles, now.live, now.has) {
+			runtime.GC()
 		}
 		select {
 		case <-tick.C:
@@ -61,24 +68,34 @@ const (
 	free     = "/memory/classes/heap/free:bytes"
 	released = "/memory/classes/heap/released:bytes"
 	total    = "/memory/classes/total:bytes"
+	cycles   = "/gc/cycles/total:gc-cycles"
 )
 
 type reader struct{ samples []metrics.Sample }
 
 func newReader() reader {
 	var r reader
-	for _, name := range []string{live, objects, unused, free, released, total} {
+	for _, name := range []string{live, objects, unused, free, released, total, cycles} {
 		r.samples = append(r.samples, metrics.Sample{Name: name})
 	}
 	return r
 }
 
-// needed is what the latest collection left, and what is no heap: stacks mostly.
-func (r reader) needed() int64 {
+// usage is in bytes, but for the number of collections.
+type usage struct {
+	// needed is what the latest collection left, and what is no heap: stacks mostly.
+	needed            int64
+	live, has, cycles int64
+}
+
+func (r reader) now() usage {
 	metrics.Read(r.samples)
 	value := make(map[string]int64, len(r.samples))
 	for _, s := range r.samples {
 		value[s.Name] = int64(s.Value.Uint64())
 	}
-	return value[live] + value[total] - value[objects] - value[unused] - value[free] - value[released]
+	return usage{
+		needed: value[live] + value[total] - value[objects] - value[unused] - value[free] - value[released],
+		live:   value[live], has: value[total] - value[released], cycles: value[cycles],
+	}
 }

@@ -25,11 +25,11 @@ func TestLimit_LeavesRoomAndFollowsWhatIsNeeded(t *testing.T) {
 func TestNeeded_CountsWhatIsLive(t *testing.T) {
 	read := newReader()
 	runtime.GC()
-	before := read.needed()
+	before := read.now().needed
 	const size = 64 << 20
 	kept := make([]byte, size)
 	runtime.GC()
-	after := read.needed()
+	after := read.now().needed
 	runtime.KeepAlive(kept)
 	require.InDelta(t, size, after-before, size/4)
 }
