@@ -1,3 +1,5 @@
+//go:build fleet
+
 package consul_test
 
 import (

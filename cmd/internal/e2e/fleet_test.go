@@ -1,3 +1,5 @@
+//go:build fleet
+
 package e2e
 
 import (
@@ -194,7 +196,9 @@ func (l *load) describe(id string, random *rand.Rand) {
 func (l *load) delete(id, owner string, random *rand.Rand) {
 	l.mu.Lock()
 	_, taken := l.deleted[id]
-	l.deleted[id] = l.deleted[id]
+	if !taken {
+		l.deleted[id] = false
+	}
 	l.mu.Unlock()
 	if taken {
 		return
