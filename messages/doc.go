@@ -40,6 +40,16 @@
 //	SessionAbandoned         server           session
 //	ServerSuperseded         server           server (older)   ServerEnded, if no agent speaks for it
 //	ServerEnded              server (older)   server
+//	LinkReplaced             server           link
+//	BrokerLeft               fleet            server
+//
+//	Envelope                 fleet            courier          what the message in it is answered with
+//	Ping                     courier          courier          Pong
+//	Pong                     courier          courier
+//	RosterUpdate             roster           roster           RosterAck
+//	RosterAck                roster           roster
+//	RosterPull               roster           roster           RosterPage
+//	RosterPage               roster           roster
 //
 //	AgentAttached            link             server           AgentAccepted, AgentRejected
 //	AgentAccepted            server           link
@@ -67,10 +77,11 @@
 // the responses above.
 //
 // At the gateway only: TakeScreenshot, which becomes a ServerCommand; SessionResult and
-// ServerResult, the outcome of an item; Screenshot. Done is not sent at present.
+// ServerResult, the outcome of an item; Screenshot.
 //
 // In the store: SessionRecord, ServerRecord.
 //
 // Parts of others: Result, ProtocolVersion, UpdateResult, DcvSession, ServerFacts,
-// ServerLoad, Endpoint, Os, Cpu, Aws, Gpu, ScreenshotImage, SessionSpec, RefusalCount.
+// ServerLoad, Endpoint, Os, Cpu, Aws, Gpu, ScreenshotImage, SessionSpec, RefusalCount,
+// Removal.
 package messages

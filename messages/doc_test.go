@@ -12,7 +12,7 @@ import (
 
 // files are all the .proto files of this package.
 func files() []protoreflect.FileDescriptor {
-	return []protoreflect.FileDescriptor{File_agent_proto, File_queue_proto, File_server_proto, File_session_proto}
+	return []protoreflect.FileDescriptor{File_agent_proto, File_fleet_proto, File_queue_proto, File_server_proto, File_session_proto}
 }
 
 // rows are the first columns of the table in doc.go.

@@ -60,6 +60,7 @@ var verdicts = map[string]verdict{
 	messages.CodeDuplicateIdentity: {status: 400, text: "The identity of the DCV server is in use by another agent"},
 	messages.CodeStoreUnavailable:  {status: 503, text: "The broker cannot store anything at the moment", wholly: true},
 	messages.CodeBusy:              {status: 429, text: "The broker is busy; try again later", own: true},
+	messages.CodeUnknownMessage:    {status: 503, text: "The broker that owns the object is of another version; try again later"},
 	messages.CodeNotReady:          {status: 503, text: "The broker is not ready to answer; try again later", wholly: true},
 	messages.CodeInternal:          {status: 500, text: "The broker failed to answer; its log has the request id"},
 	messages.CodeTimeout:           {status: 503, text: "The broker did not finish in time", own: true},
