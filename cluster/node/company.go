@@ -13,6 +13,7 @@ func (n *Node) source() (membership.Source, error) {
 	if n.opt.Source != nil || c.Address == "" {
 		return n.opt.Source, nil
 	}
+	n.log.Warn("a fleet of several brokers is unfinished in this version: do not rely on it yet", "key", "consul-address")
 	return consul.New(consul.Config{Address: c.Address, Token: c.Token.Reveal(), Prefix: c.Prefix,
 		TLS:     consul.TLS{CAFile: string(c.CAFile), CertFile: string(c.CertFile), KeyFile: string(c.KeyFile), ServerName: c.ServerName},
 		Options: membership.Options{Logger: n.log}})
