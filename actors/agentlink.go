@@ -3,6 +3,7 @@ package actors
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -10,13 +11,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/messages"
-)
-
-// Protocol versions this broker speaks with agents. Majors must be equal; minors
-// may differ, because unknown fields are ignored on both sides.
-const (
-	protocolMajor = 1
-	protocolMinor = 0
 )
 
 // WebSocket close codes (RFC 6455 section 7.4.1) as links use them.
@@ -180,9 +174,9 @@ func (l *agentLink) onHello(ctx actor.Context, hello *messages.HelloRequest) {
 	switch {
 	case l.hello != nil:
 		l.socket.Close(closePolicy, "hello was said already")
-	case hello.GetProtocolVersion().GetMajor() != protocolMajor:
+	case !messages.AgentProtocol().WorksWith(hello.GetProtocolVersion()):
 		l.hello = hello
-		l.reject(messages.AgentVersion, "this broker speaks protocol version 1")
+		l.rejectVersion(hello)
 	case !plausibleID(hello.GetServerId(), 380) || !plausibleID(hello.GetMachineId(), 64) || !plausibleID(hello.GetInstanceId(), 64):
 		l.hello = hello
 		l.reject(messages.AgentBadRequest, "serverId, machineId or instanceId is missing, too long or not printable")
@@ -235,10 +229,27 @@ func (l *agentLink) reject(code, text string) {
 	l.socket.Close(closePolicy, code)
 }
 
+// rejectVersion says in the log and to the agent who of them is to be upgraded (F46).
+func (l *agentLink) rejectVersion(hello *messages.HelloRequest) {
+	ours, theirs := messages.AgentProtocol(), hello.GetProtocolVersion()
+	upgrade := "upgrade the broker"
+	if theirs.OlderThan(ours) {
+		upgrade = "upgrade the agent"
+	}
+	text := fmt.Sprintf("this broker speaks agent protocol %s and works with agents of %s; this agent speaks %s: %s",
+		ours.Text(), ours.Range(), theirs.Text(), upgrade)
+	l.deps.Logger.Warn("agent turned away: its version does not fit", "remote", l.socket.RemoteAddr(),
+		"hostname", clipped(hello.GetFacts().GetHostname()), "reason", text)
+	l.reject(messages.AgentVersion, text)
+}
+
+// clipped bounds an agent's text for the log.
+func clipped(s string) string { return s[:min(len(s), 100)] }
+
 func (l *agentLink) helloResponse(result *messages.Result) *messages.AgentFrame {
 	return &messages.AgentFrame{Body: &messages.AgentFrame_HelloResponse{HelloResponse: &messages.HelloResponse{
 		RequestId: l.hello.GetRequestId(), Result: result,
-		ProtocolVersion: &messages.ProtocolVersion{Major: protocolMajor, Minor: protocolMinor},
+		ProtocolVersion: messages.AgentProtocol(),
 		BrokerVersion:   l.deps.Config.BrokerVersion, PingIntervalSeconds: int32(l.deps.Config.PingInterval / time.Second),
 	}}}
 }

@@ -50,6 +50,7 @@ func TestHello_IsRefusedWithAReason(t *testing.T) {
 		"same version":    {func(*messages.HelloRequest) {}, ""},
 		"newer minor":     {func(h *messages.HelloRequest) { h.ProtocolVersion.Minor = 2 }, ""},
 		"other major":     {func(h *messages.HelloRequest) { h.ProtocolVersion.Major = 2 }, messages.AgentVersion},
+		"three minor":     {func(h *messages.HelloRequest) { h.ProtocolVersion.Minor = 3 }, messages.AgentVersion},
 		"no version":      {func(h *messages.HelloRequest) { h.ProtocolVersion = nil }, messages.AgentVersion},
 		"no server id":    {func(h *messages.HelloRequest) { h.ServerId = "" }, messages.AgentBadRequest},
 		"long server id":  {func(h *messages.HelloRequest) { h.ServerId = strings.Repeat("x", 381) }, messages.AgentBadRequest},

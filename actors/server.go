@@ -318,6 +318,8 @@ func (g *serverGrain) snapshotRecord() *messages.ServerRecord {
 	next := &messages.ServerRecord{Id: g.id, MachineId: g.srv.MachineID, Closed: g.srv.Closed, Facts: g.srv.Facts}
 	if g.record != nil {
 		next.CreatedUnixMs = g.record.GetCreatedUnixMs()
+		// What a later version wrote and this one does not know stays (F47).
+		next.ProtoReflect().SetUnknown(g.record.ProtoReflect().GetUnknown())
 	} else {
 		next.CreatedUnixMs = g.deps.Clock.Now().UnixMilli()
 	}

@@ -17,7 +17,6 @@ import (
 	"opensessionmanager/agent/driver"
 	"opensessionmanager/agent/driver/fake"
 	"opensessionmanager/agent/identity"
-	"opensessionmanager/internal/agentproto"
 	"opensessionmanager/messages"
 )
 
@@ -29,7 +28,7 @@ func TestAgent_SaysHelloThenReportsEverything(t *testing.T) {
 	h.start(t)
 	p := b.peer("the agent")
 
-	require.Equal(t, int32(agentproto.VersionMajor), p.hello.GetProtocolVersion().GetMajor())
+	require.Equal(t, int32(messages.AgentProtocolMajor), p.hello.GetProtocolVersion().GetMajor())
 	require.Equal(t, identity.ServerID("host-1", "10.0.0.1", p.hello.GetMachineId()), p.hello.GetServerId())
 	require.Equal(t, "boot-1", p.hello.GetBootId())
 	require.Len(t, p.hello.GetInstanceId(), 32)
@@ -254,7 +253,7 @@ func TestAgent_FetchesANewTokenWhenTheBrokerRejectsIt(t *testing.T) {
 	require.Equal(t, int64(1), tokens.rejected.Load())
 }
 
-// F46: another major version is refused, another minor version is not.
+// F46: another major version is refused, and what is more than two minor versions apart.
 func TestAgent_ChecksTheProtocolVersion(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)
@@ -262,14 +261,18 @@ func TestAgent_ChecksTheProtocolVersion(t *testing.T) {
 	var tries atomic.Int32
 	b.onHello(func(r *messages.HelloRequest) *messages.HelloResponse {
 		answer := welcome(r)
-		answer.ProtocolVersion = &messages.ProtocolVersion{Major: agentproto.VersionMajor, Minor: agentproto.VersionMinor + 2}
-		if tries.Add(1) == 1 {
-			answer.ProtocolVersion = &messages.ProtocolVersion{Major: agentproto.VersionMajor + 1}
+		answer.ProtocolVersion = &messages.ProtocolVersion{Major: messages.AgentProtocolMajor, Minor: messages.AgentProtocolMinor + 2}
+		switch tries.Add(1) {
+		case 1:
+			answer.ProtocolVersion = &messages.ProtocolVersion{Major: messages.AgentProtocolMajor + 1}
+		case 2:
+			answer.ProtocolVersion = &messages.ProtocolVersion{Major: messages.AgentProtocolMajor, Minor: messages.AgentProtocolMinor + 3}
 		}
 		return answer
 	})
 	h.start(t)
 	b.peer("a broker of another major version, left")
+	b.peer("a broker three minor versions newer, left")
 	p := b.peer("a broker of a newer minor version")
 	p.sendBytes([]byte(`{"rebootRequest": {"requestId": "x"}}`))
 	p.sendBytes([]byte(`{"describeRequest": {"requestId": "d-1", "colour": "blue"}}`))

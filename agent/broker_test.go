@@ -118,7 +118,7 @@ func welcome(hello *messages.HelloRequest) *messages.HelloResponse {
 	return &messages.HelloResponse{
 		RequestId:       hello.GetRequestId(),
 		Result:          &messages.Result{Success: true},
-		ProtocolVersion: &messages.ProtocolVersion{Major: agentproto.VersionMajor},
+		ProtocolVersion: &messages.ProtocolVersion{Major: messages.AgentProtocolMajor},
 		BrokerVersion:   "test",
 	}
 }

@@ -39,9 +39,13 @@ func (a *Agent) hello(ctx context.Context, l *link) error {
 	if !answer.GetResult().GetSuccess() {
 		return a.helloRefused(ctx, answer.GetResult())
 	}
-	if v := answer.GetProtocolVersion(); v.GetMajor() != agentproto.VersionMajor {
-		return refuse("the broker speaks protocol version %d.%d, this agent %d.%d",
-			v.GetMajor(), v.GetMinor(), agentproto.VersionMajor, agentproto.VersionMinor)
+	if ours, theirs := messages.AgentProtocol(), answer.GetProtocolVersion(); !ours.WorksWith(theirs) {
+		upgrade := "upgrade the agent"
+		if theirs.OlderThan(ours) {
+			upgrade = "upgrade the broker"
+		}
+		return refuse("this agent speaks agent protocol %s and works with brokers of %s; the broker speaks %s: %s",
+			ours.Text(), ours.Range(), theirs.Text(), upgrade)
 	}
 	l.beat = a.cfg.Timing.Beat
 	if seconds := answer.GetPingIntervalSeconds(); seconds > 0 {
@@ -56,17 +60,14 @@ func (a *Agent) hello(ctx context.Context, l *link) error {
 func (a *Agent) helloRequest(ctx context.Context) *messages.HelloRequest {
 	facts := a.reporter.facts(ctx)
 	return &messages.HelloRequest{
-		RequestId: agentproto.NewRequestID(),
-		ProtocolVersion: &messages.ProtocolVersion{
-			Major: agentproto.VersionMajor,
-			Minor: agentproto.VersionMinor,
-		},
-		ServerId:   a.serverID(facts),
-		MachineId:  a.cfg.Identity.MachineID(),
-		BootId:     a.cfg.Identity.BootID(),
-		InstanceId: a.cfg.Identity.InstanceID(),
-		Facts:      facts,
-		Load:       a.reporter.load(ctx),
+		RequestId:       agentproto.NewRequestID(),
+		ProtocolVersion: messages.AgentProtocol(),
+		ServerId:        a.serverID(facts),
+		MachineId:       a.cfg.Identity.MachineID(),
+		BootId:          a.cfg.Identity.BootID(),
+		InstanceId:      a.cfg.Identity.InstanceID(),
+		Facts:           facts,
+		Load:            a.reporter.load(ctx),
 	}
 }
 

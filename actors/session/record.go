@@ -14,7 +14,7 @@ func (s Session) Record() *messages.SessionRecord {
 	if state == Unknown && !s.DeleteAsked {
 		state = Ready
 	}
-	return &messages.SessionRecord{
+	r := &messages.SessionRecord{
 		Id: s.ID, DcvId: s.DCVID, Spec: s.Spec, External: s.External,
 		State: string(state), CreatedUnixMs: millis(s.Created), SinceUnixMs: millis(s.Since),
 		DeadlineUnixMs: millis(s.Deadline), ServerId: s.ServerID, MachineId: s.MachineID,
@@ -24,6 +24,8 @@ func (s Session) Record() *messages.SessionRecord {
 		LastDisconnectionUnixMs: millis(s.Disconnected), StorageRoot: s.StorageRoot,
 		DeleteRequest: s.DeleteRequest,
 	}
+	r.ProtoReflect().SetUnknown(s.Newer)
+	return r
 }
 
 // FromRecord is the inverse of Record.
@@ -38,6 +40,7 @@ func FromRecord(r *messages.SessionRecord) Session {
 		Reason:      Reason{Code: r.GetReasonCode(), Text: r.GetReasonText()},
 		DeleteAsked: r.GetDeleteAsked(), CloseOwed: r.GetCloseOwed(), Digest: r.GetRequestDigest(),
 		Disconnected: instant(r.GetLastDisconnectionUnixMs()), StorageRoot: r.GetStorageRoot(), DeleteRequest: r.GetDeleteRequest(),
+		Newer: r.ProtoReflect().GetUnknown(),
 	}
 }
 

@@ -38,6 +38,10 @@ type Session struct {
 	Connections   int64
 	Disconnected  time.Time // last disconnection
 	StorageRoot   string
+
+	// Newer is what a later version wrote into the record and this one does not know. It
+	// is stored again as it was: an upgrade that is taken back, or half done, loses nothing.
+	Newer []byte
 }
 
 // Reason says why a session is in its state. Code is one of messages.Code….

@@ -75,7 +75,7 @@ func broker(t *testing.T, hellos chan<- *messages.HelloRequest, confirmed chan<-
 			if hello := frame.GetHelloRequest(); hello != nil {
 				send(&messages.AgentFrame{Body: &messages.AgentFrame_HelloResponse{HelloResponse: &messages.HelloResponse{
 					RequestId: hello.GetRequestId(), Result: &messages.Result{Success: true},
-					ProtocolVersion: &messages.ProtocolVersion{Major: agentproto.VersionMajor}}}})
+					ProtocolVersion: &messages.ProtocolVersion{Major: messages.AgentProtocolMajor}}}})
 				hellos <- hello
 			}
 			if report := frame.GetSessionsUpdateRequest(); report != nil {

@@ -116,7 +116,7 @@ func Start(system *actor.ActorSystem, kinds []*cluster.Kind, cfg Config) (*Fleet
 	if err := f.startMember(); err != nil {
 		return nil, err
 	}
-	f.courier, _ = system.Root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return courier{f} },
+	f.courier, _ = system.Root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return courier{f: f, unknown: map[string]bool{}} },
 		actor.WithReceiverMiddleware(outlive(cfg.Logger))), courierName)
 	f.self = membership.Member{ID: system.ID, Address: system.Address()}
 	sweep, stop := context.WithCancel(context.Background())
@@ -180,7 +180,7 @@ func (f *Fleet) onView(now *membership.View) {
 	if before.Epoch == now.Epoch && len(before.Members) > 0 {
 		return
 	}
-	f.cfg.Logger.Info("the fleet changed", "epoch", now.Epoch, "brokers", len(now.Members))
+	f.cfg.Logger.Info("the fleet changed", "epoch", now.Epoch, "brokers", len(now.Members), "protocol", now.Protocol)
 	f.lookup.endForeign(now)
 	close(closing)
 	if f.cfg.Moved != nil {

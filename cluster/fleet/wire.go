@@ -75,7 +75,10 @@ func (f *Fleet) post(address string, env *messages.Envelope, msg proto.Message, 
 }
 
 // courier opens what other brokers send. Its mailbox is the way in of a broker.
-type courier struct{ f *Fleet }
+type courier struct {
+	f       *Fleet
+	unknown map[string]bool // types of messages, told to the log
+}
 
 // redelivery is an envelope that waited for a newer view.
 type redelivery struct{ env *messages.Envelope }
@@ -101,7 +104,7 @@ func (c courier) deliver(ctx actor.Context, env *messages.Envelope) {
 	}
 	msg, err := open(env)
 	if err != nil {
-		c.f.cfg.Logger.Warn("another broker sent a message that this one does not know; is it newer?", slog.Any("error", err))
+		c.warnUnknown(env.GetType(), err)
 		c.refuse(ctx, env, messages.CodeUnknownMessage, "the broker that owns the object does not know this message; the fleet runs different versions")
 		return
 	}
@@ -119,6 +122,17 @@ func (c courier) deliver(ctx actor.Context, env *messages.Envelope) {
 		target.RequestId = env.GetRequest()
 		ctx.RequestWithCustomSender(target, msg, env.GetSender())
 	}
+}
+
+// warnUnknown logs each type that this broker does not know once: a broker of a newer
+// version, as there are some during an upgrade, may send many.
+func (c courier) warnUnknown(name string, err error) {
+	const most = 100
+	if seen := c.unknown[name]; seen || len(c.unknown) >= most {
+		return
+	}
+	c.unknown[name] = true
+	c.f.cfg.Logger.Warn("another broker sent a message that this one does not know; is it newer? Said once for each type", slog.Any("error", err))
 }
 
 // pong answers a probe: this process lives, and which view it has.

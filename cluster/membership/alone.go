@@ -10,7 +10,7 @@ func NewAlone() *Alone { return &Alone{} }
 
 // Join implements Source.
 func (a *Alone) Join(_ context.Context, self Member, _ Probe) error {
-	a.view = View{Epoch: 1, Members: []Member{self}}
+	a.view = View{Epoch: 1, Protocol: Protocol, Members: []Member{self}}
 	return nil
 }
 

@@ -103,7 +103,7 @@ func first(s *situation) *proposal {
 	if s.now.Sub(s.missing) < wait {
 		return nil
 	}
-	return &proposal{next: &document{Protocol: s.self.Protocol, Epoch: 1, Members: []Entry{s.self}}}
+	return &proposal{next: &document{Protocol: s.self.Oldest, Epoch: 1, Members: []Entry{s.self}}}
 }
 
 // base is what the next view is made from: the stored document, or, if that was lost,

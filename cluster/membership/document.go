@@ -24,7 +24,8 @@ const (
 
 // document is the view as the registry keeps it.
 type document struct {
-	// Protocol is the lowest version among the members, in whose form this is.
+	// Protocol is the version in whose form this is: the oldest that every member still
+	// speaks, so that the version before can come back after an upgrade.
 	Protocol int     `json:"protocol"`
 	Epoch    uint64  `json:"epoch"`
 	Members  []Entry `json:"members"`
@@ -54,7 +55,8 @@ func decode(data []byte, protocol int) (*document, error) {
 		return nil, fmt.Errorf("%w: no protocol version in it", ErrForeign)
 	}
 	if form.Protocol > protocol {
-		return outline(data), fmt.Errorf("%w: the fleet speaks protocol %d, this broker up to %d: upgrade it", ErrIncompatible, form.Protocol, protocol)
+		return outline(data), fmt.Errorf("%w: the fleet speaks protocol %d or newer, this broker up to %d: start the version that the others run",
+			ErrIncompatible, form.Protocol, protocol)
 	}
 	d := &document{}
 	if err := json.Unmarshal(data, d); err != nil {
@@ -150,7 +152,7 @@ func (d *document) encode() ([]byte, error) {
 }
 
 func (d *document) view() *View {
-	v := &View{Epoch: d.Epoch, Members: make([]Member, len(d.Members))}
+	v := &View{Epoch: d.Epoch, Protocol: spoken(d.Members), Members: make([]Member, len(d.Members))}
 	for i, m := range d.Members {
 		v.Members[i] = Member{ID: m.ID, Address: m.Address}
 	}
@@ -179,7 +181,7 @@ func (d *document) with(e Entry) *document {
 	n := *d
 	at, _ := slices.BinarySearchFunc(d.Members, e.ID, func(m Entry, id string) int { return cmp.Compare(m.ID, id) })
 	n.Members = slices.Insert(slices.Clone(d.Members), at, e)
-	n.Protocol = lowest(n.Members)
+	n.Protocol = form(n.Members)
 	return &n
 }
 
@@ -188,16 +190,26 @@ func (d *document) without(g gone) *document {
 	n.Members = slices.DeleteFunc(slices.Clone(d.Members), func(m Entry) bool { return m.ID == g.ID })
 	n.Gone = append(slices.Clone(d.Gone), g)
 	n.Gone = n.Gone[max(0, len(n.Gone)-maxGone):]
-	n.Protocol = lowest(n.Members)
+	n.Protocol = form(n.Members)
 	return &n
 }
 
-func lowest(members []Entry) int {
-	low := math.MaxInt
+// form is the oldest version that all members speak.
+func form(members []Entry) int {
+	oldest := 1
 	for _, m := range members {
-		low = min(low, m.Protocol)
+		oldest = max(oldest, m.Oldest)
 	}
-	return low
+	return oldest
+}
+
+// spoken is the newest version that all members speak.
+func spoken(members []Entry) int {
+	newest := math.MaxInt
+	for _, m := range members {
+		newest = min(newest, m.Protocol)
+	}
+	return newest
 }
 
 // compatible says whether two brokers share a protocol version.

@@ -18,7 +18,7 @@ func TestDecode_ReadsWhatEncodeWrote(t *testing.T) {
 	back, err := decode(data, 1)
 	require.NoError(t, err)
 	require.Equal(t, d, back)
-	require.Equal(t, &View{Epoch: 7, Members: []Member{{"a", "a:47200"}, {"b", "b:47200"}}}, back.view())
+	require.Equal(t, &View{Epoch: 7, Protocol: 1, Members: []Member{{"a", "a:47200"}, {"b", "b:47200"}}}, back.view())
 }
 
 func TestDecode_IgnoresWhatLaterVersionsAdd(t *testing.T) {
@@ -74,17 +74,21 @@ func TestDecode_SaysThatTheFleetIsNewer(t *testing.T) {
 	t.Parallel()
 	_, err := decode([]byte(`{"protocol":3,"whatever":"form"}`), 2)
 	require.ErrorIs(t, err, ErrIncompatible)
-	require.ErrorContains(t, err, "the fleet speaks protocol 3, this broker up to 2: upgrade it")
+	require.ErrorContains(t, err, "the fleet speaks protocol 3 or newer, this broker up to 2: start the version that the others run")
 }
 
-// The document speaks the lowest version among its members.
-func TestDocument_SpeaksTheLowestVersion(t *testing.T) {
+// The document has the oldest form that all members know, so that the version before can
+// come back; they say to each other what the newest knows that all know.
+func TestDocument_HasTheOldestFormThatAllKnow(t *testing.T) {
 	t.Parallel()
 	d := (&document{Epoch: 1}).with(Entry{ID: "n", Address: "n:1", Protocol: 3, Oldest: 2})
-	require.Equal(t, 3, d.Protocol)
+	require.Equal(t, 2, d.Protocol)
+	require.Equal(t, 3, d.view().Protocol)
 	d = d.with(Entry{ID: "o", Address: "o:1", Protocol: 2, Oldest: 1})
 	require.Equal(t, 2, d.Protocol)
-	require.Equal(t, 3, d.without(gone{ID: "o"}).Protocol)
+	require.Equal(t, 2, d.view().Protocol)
+	require.Equal(t, 2, d.without(gone{ID: "o"}).Protocol)
+	require.Equal(t, 1, d.without(gone{ID: "n"}).Protocol)
 	require.True(t, compatible(d.Members[0], d.Members[1]))
 	require.False(t, compatible(d.Members[0], Entry{Protocol: 1, Oldest: 1}))
 }

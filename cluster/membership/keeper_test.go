@@ -142,7 +142,10 @@ func TestKeeper_WorksWithTheVersionBeforeAndAfter(t *testing.T) {
 		require.ErrorIs(t, err, membership.ErrIncompatible)
 		require.ErrorContains(t, err, " speaks protocol ")
 	}
-	require.NoError(t, two.Leave(t.Context()), "it sees that it is out, though what the others speak now is beyond it")
+	require.NoError(t, two.Leave(t.Context()))
+	again := start(t, registry, version(2), "again")
+	require.Equal(t, 2, again.Current().Protocol, "an upgrade can be taken back")
+	require.NoError(t, again.Leave(t.Context()))
 	start(t, registry, version(4), "four")
 	err := open(t, registry, version(2)).Join(t.Context(), member("back"), alive)
 	require.ErrorIs(t, err, membership.ErrIncompatible, "the fleet speaks 3 now")

@@ -11,8 +11,9 @@ var ErrNotRegistered = errors.New("membership: not registered")
 
 // Protocol is the version of what brokers say to each other and to the registry, and
 // OldestProtocol the oldest that this program still speaks. A fleet is upgraded one
-// broker at a time: it speaks the lowest version among its members, and a broker joins
-// if it speaks a version with each of them.
+// broker at a time: it speaks the newest version that all its members know (View's
+// Protocol), and a broker joins if it speaks a version with each of them. When to raise
+// them says cluster/README.md.
 const (
 	Protocol       = 1
 	OldestProtocol = 1

@@ -64,13 +64,21 @@ func (k *Keeper) list(s *situation) {
 		return
 	}
 	if m := s.misfit(k.stored, k.self); m != nil && k.phase == joining {
-		k.refuse(fmt.Errorf("%w: member %s speaks protocol %d to %d, this broker %d to %d",
-			ErrIncompatible, m.ID, m.Oldest, m.Protocol, k.self.Oldest, k.self.Protocol))
+		k.refuse(fmt.Errorf("%w: member %s at %s speaks protocol %d to %d, this broker %d to %d: %s",
+			ErrIncompatible, m.ID, m.Address, m.Oldest, m.Protocol, k.self.Oldest, k.self.Protocol, advice(k.self, *m)))
 		k.decided()
 		return
 	}
 	k.listing = true
 	k.work.Go(k.announce)
+}
+
+// advice says what an operator has to do so that two brokers work together.
+func advice(self, other Entry) string {
+	if self.Protocol < other.Oldest {
+		return "start the version that the others run"
+	}
+	return "this version is too new for it; upgrade the fleet to the versions in between first, one after the other"
 }
 
 // attend probes everybody while there is doubt about somebody, because who answers

@@ -12,8 +12,12 @@ type Member struct {
 // View is who is in the fleet. Every broker places grains by the view alone, so two
 // with the same view agree on every owner. Epoch rises with each change.
 type View struct {
-	Epoch   uint64
-	Members []Member
+	Epoch uint64
+	// Protocol is the newest version that every member speaks. What a version brought
+	// may be said to others only while this is not lower; it falls when a broker of the
+	// version before comes back.
+	Protocol int
+	Members  []Member
 }
 
 // Owner is the member a grain belongs to: the highest rendezvous score. ok is false

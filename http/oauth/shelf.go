@@ -21,6 +21,7 @@ type kept[T any] struct {
 	ID      string
 	Version int64
 	Value   T
+	stored  []byte
 }
 
 const scanPage = 500
@@ -59,8 +60,7 @@ func (s shelf[T]) change(ctx context.Context, id string, edit func(*T)) (kept[T]
 		if err != nil {
 			return k, err
 		}
-		edit(&k.Value)
-		data, err := json.Marshal(k.Value)
+		data, err := edited(&k, edit)
 		if err != nil {
 			return k, fmt.Errorf("oauth: encode %s: %w", s.kind, err)
 		}
@@ -75,6 +75,38 @@ func (s shelf[T]) change(ctx context.Context, id string, edit func(*T)) (kept[T]
 			return k, fmt.Errorf("oauth: change %s: %w", s.kind, err)
 		}
 	}
+}
+
+// edited encodes a record after an edit. What a later version of the broker wrote into it
+// and this one does not know stays: an upgrade that is half done, or taken back, loses
+// nothing (F47).
+func edited[T any](k *kept[T], edit func(*T)) ([]byte, error) {
+	var stored, known, next map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(k.stored, &stored), refit(k.Value, &known)); err != nil {
+		return nil, errors.New("not an object") // the decoder's text may show a secret
+	}
+	edit(&k.Value)
+	if err := refit(k.Value, &next); err != nil {
+		return nil, err
+	}
+	for name, value := range stored {
+		if _, ours := known[name]; ours {
+			continue
+		}
+		if _, set := next[name]; !set {
+			next[name] = value
+		}
+	}
+	return json.Marshal(next)
+}
+
+// refit gives a value as an object of which the members are still encoded.
+func refit(value any, into *map[string]json.RawMessage) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, into)
 }
 
 // all returns every record in ascending order of id.
@@ -101,7 +133,7 @@ func (s shelf[T]) all(ctx context.Context) ([]kept[T], error) {
 }
 
 func (s shelf[T]) decode(record persistence.Record) (kept[T], error) {
-	k := kept[T]{ID: record.Key.ID, Version: record.Version}
+	k := kept[T]{ID: record.Key.ID, Version: record.Version, stored: record.Data}
 	if err := json.Unmarshal(record.Data, &k.Value); err != nil {
 		// Neither the data nor the decoder's text: both may show a secret.
 		return k, fmt.Errorf("oauth: %s record cannot be read", s.kind)

@@ -1,4 +1,4 @@
-// Package agentproto is the agent protocol as bytes: paths, version, and the
+// Package agentproto is the agent protocol as bytes: paths, bounds, and the
 // codec between messages.AgentFrame and the JSON text frames on the WebSocket.
 // Broker and agent both import it, so neither can drift from the other; it knows
 // no socket and no HTTP library.
@@ -29,13 +29,6 @@ const (
 	PathSocket   = "/agent/ws"
 	PathValidate = "/agent/validate-authentication-token"
 	PathHealth   = "/health"
-)
-
-// Protocol version that this code speaks. Minor versions only add; peers up to
-// two minor versions apart work together (design section 6).
-const (
-	VersionMajor = 1
-	VersionMinor = 0
 )
 
 // Bounds of one frame.
