@@ -85,7 +85,8 @@ func (n *Node) listen(context.Context) (err error) {
 		return err
 	}
 	// Last, so that it is the first to stop: requests under way still reach agents.
-	n.client, err = n.port("client", client, n.serveClient, limits{header: 16 << 10, body: 4 << 20, conns: 4096, admit: n.admitClient})
+	n.client, err = n.port("client", client, n.serveClient, limits{header: 16 << 10, body: 4 << 20, conns: 4096, admit: n.admitClient,
+		proxies: n.proxies(n.opt.Config.Proxies.OnClient())})
 	return err
 }
 
@@ -95,6 +96,7 @@ func (n *Node) listen(context.Context) (err error) {
 type limits struct {
 	header, body, conns int
 	admit               func(*fasthttp.RequestHeader) listen.Admission
+	proxies             listen.Proxies
 }
 
 func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHandler, most limits) (*listen.Server, error) {
@@ -103,13 +105,19 @@ func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHan
 		return nil, fmt.Errorf("%s port: %w", name, err)
 	}
 	s, err := listen.New(listen.Config{Name: name, Addr: net.JoinHostPort(c.BindHost, strconv.Itoa(c.Port)), TLS: tlsConfig,
-		Handler: handler, Logger: n.log, HeaderBytes: most.header, MaxBodyBytes: most.body, MaxConns: most.conns, Admit: most.admit})
+		Handler: handler, Logger: n.log, HeaderBytes: most.header, MaxBodyBytes: most.body, MaxConns: most.conns, Admit: most.admit, Proxies: most.proxies})
 	if err != nil {
 		return nil, fmt.Errorf("%s port: %w", name, err)
 	}
 	s.Start()
 	n.onStop(s.Shutdown)
 	return s, nil
+}
+
+// proxies are the load balancers in front of a port, who say who calls.
+func (n *Node) proxies(protocol bool) listen.Proxies {
+	cfg := n.opt.Config
+	return listen.Proxies{Trusted: cfg.Proxies.Networks(), Protocol: protocol, Forwarded: cfg.Throttling.ForwardHeader}
 }
 
 // serveClient answers on the client port once there is something to answer from.
@@ -204,7 +212,7 @@ func (n *Node) openAgentPort(c config.Connector) (err error) {
 			return
 		}
 		r.Handler(rc)
-	}, limits{header: 4 << 10, body: maxAgentForm, conns: 16384, admit: n.admitAgent})
+	}, limits{header: 4 << 10, body: maxAgentForm, conns: 16384, admit: n.admitAgent, proxies: n.proxies(n.opt.Config.Proxies.OnAgent())})
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func Handler(cfg Config) fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
 		given := sha256.Sum256(rc.Request.Header.Peek("Authorization"))
 		if cfg.Credential == "" || subtle.ConstantTimeCompare(given[:], expected[:]) == 0 {
-			cfg.Logger.Warn("admin command without the credential", slog.String("remote", rc.RemoteAddr().String()))
+			cfg.Logger.Warn("admin command without the credential", listen.Remote(rc))
 			listen.Fail(rc, fasthttp.StatusUnauthorized, codeUnauthorized, "The admin credential is missing or wrong")
 			rc.Response.Header.Set("WWW-Authenticate", "Bearer")
 			return

@@ -68,7 +68,7 @@ func (s *Server) Handler() fasthttp.RequestHandler {
 			rc.Response.Header.Set("Retry-After", strconv.Itoa(1+rand.IntN(10))) // spread the return (F15)
 			return
 		}
-		remote := rc.RemoteAddr().String() // rc must not be touched in the new goroutine
+		remote := listen.RemoteText(rc) // rc must not be touched in the new goroutine
 		s.upgrade(rc, func(ws *websocket.Conn) { s.serve(ws, clientID, remote) })
 	}
 }

@@ -27,6 +27,9 @@ type Config struct {
 	// admits every body, as Anonymous.
 	Admit func(*fasthttp.RequestHeader) Admission
 
+	// Proxies are the peers who speak for others: none.
+	Proxies Proxies
+
 	// MaxBodyBytes bounds a request body: 4 MiB. Beyond it: 413.
 	MaxBodyBytes int
 	// MaxBodiesBytes bounds all request bodies that are being received or worked on

@@ -34,12 +34,15 @@ type guard struct {
 	logger  *slog.Logger
 	limit   int
 	pace    *rate.Limiter
+	proxies Proxies
+	header  time.Duration   // bounds a PROXY protocol header
 	life    context.Context // ends at Close
 	end     context.CancelFunc
 	alarmed time.Time // last alarm about failed accepts; accept loop only
 
-	mu    sync.Mutex
-	conns map[*conn]struct{}
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	disagreed time.Time // last warning of explain
 
 	accepted, refused, failed atomic.Int64
 }
@@ -49,6 +52,8 @@ func newGuard(inner net.Listener, cfg Config) *guard {
 		Listener: inner,
 		logger:   cfg.Logger,
 		limit:    cfg.MaxConns,
+		proxies:  cfg.Proxies,
+		header:   cfg.HeaderTimeout,
 		pace:     rate.NewLimiter(rate.Limit(cfg.AcceptsPerSecond), cfg.AcceptsPerSecond),
 		conns:    make(map[*conn]struct{}),
 	}
@@ -87,7 +92,7 @@ func (g *guard) Close() error {
 }
 
 func (g *guard) admit(inner net.Conn) (*conn, bool) {
-	c := &conn{Conn: inner, guard: g}
+	c := &conn{Conn: g.proxies.proxied(inner, g.header), guard: g}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.conns) >= g.limit {
@@ -145,7 +150,11 @@ type conn struct {
 }
 
 // Read notes the end.
-func (c *conn) Read(p []byte) (int, error) { return c.note(c.Conn.Read(p)) }
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.note(c.Conn.Read(p))
+	c.guard.explain(c.Conn, err)
+	return n, err
+}
 
 // Close lets a client that is still sending see the answer first.
 func (c *conn) Close() error {

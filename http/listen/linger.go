@@ -37,7 +37,7 @@ func underlying(c net.Conn) *conn {
 // linger says that nothing more comes and waits until the client says the same,
 // lingerTime or lingerBytes are over, or the port closes.
 func (c *conn) linger() {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
+	half, ok := socket(c.Conn).(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return
 	}

@@ -40,7 +40,7 @@ func (l *RefusalLog) Refused(rc *fasthttp.RequestCtx, text string, attrs ...slog
 	path := rc.Request.URI().PathOriginal()
 	attrs = append([]slog.Attr{
 		slog.String("request_id", RequestID(rc)),
-		slog.String("remote", rc.RemoteAddr().String()),
+		Remote(rc),
 		slog.String("path", string(path[:min(len(path), maxLoggedPath)])),
 	}, attrs...)
 	if n := l.skipped.Swap(0); n > 0 {

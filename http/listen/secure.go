@@ -26,7 +26,13 @@ type secure struct {
 }
 
 // Read notes the end.
-func (s *secure) Read(p []byte) (int, error) { return s.note(s.Conn.Read(p)) }
+func (s *secure) Read(p []byte) (int, error) {
+	n, err := s.note(s.Conn.Read(p))
+	if own := underlying(s); own != nil && err != nil {
+		own.guard.explain(own.Conn, err)
+	}
+	return n, err
+}
 
 // secureListener speaks TLS on the connections of a guard.
 type secureListener struct {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
+
+	"opensessionmanager/http/listen"
 )
 
 // maxRegistration bounds the body of a registration in bytes.
@@ -48,7 +50,7 @@ func (s *Server) RegisterHandler() fasthttp.RequestHandler {
 			return
 		}
 		s.cfg.Logger.Info("agent registered",
-			slog.String("agent-client", id), slog.String("name", request.ClientName), slog.String("remote", rc.RemoteAddr().String()))
+			slog.String("agent-client", id), slog.String("name", request.ClientName), listen.Remote(rc))
 		answer(rc, fasthttp.StatusCreated, registered{
 			ClientID: id, ClientSecret: secret, IssuedAt: s.cfg.Now().Unix(), ClientName: request.ClientName,
 			GrantTypes: []string{"client_credentials"}, AuthMethod: "client_secret_basic",

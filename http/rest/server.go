@@ -143,7 +143,7 @@ func (s *Server) logAccess(rc *fasthttp.RequestCtx) {
 		slog.Int("status", status),
 		slog.String("code", string(rc.Response.Header.Peek(headerErrorCode))),
 		slog.String("client", principal),
-		slog.String("remote", rc.RemoteAddr().String()),
+		listen.Remote(rc),
 		slog.Duration("took", time.Since(rc.Time())))
 }
 

@@ -77,21 +77,6 @@ func (l *loader) checkAgentTimes() {
 	}
 }
 
-func (l *loader) checkProxies() {
-	t := &l.cfg.Throttling
-	for _, text := range t.TrustedProxies {
-		if _, err := netip.ParseAddr(text); err == nil {
-			continue
-		}
-		if _, err := netip.ParsePrefix(text); err != nil {
-			l.refuse(l.of(&t.TrustedProxies), quote(text)+" is neither an address nor a network", "write as in 10.0.0.7,10.1.0.0/16")
-		}
-	}
-	if t.ForwardHeader && len(t.TrustedProxies) == 0 {
-		l.warnOf(&t.ForwardHeader, "no proxy is trusted, so the header is never believed", "set "+l.of(&t.TrustedProxies).key)
-	}
-}
-
 const notSupported = "not supported by this version"
 
 // checkPersistence refuses what would break a promise without a word: the operator

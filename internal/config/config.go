@@ -40,6 +40,7 @@ type Config struct {
 	Queue         Queue         `group:"Waiting and retrying"`
 	Screenshots   Screenshots   `group:"Screenshots"`
 	Autorun       Autorun       `group:"Autorun files"`
+	Proxies       Proxies       `group:"Load balancers in front"`
 	Throttling    Throttling    `group:"Throttling"`
 	Logging       Logging       `group:"Logging"`
 	Fleet         Fleet         `group:"Other brokers"`
@@ -147,11 +148,16 @@ type Autorun struct {
 	MaxArgumentLength int `prop:"autorun-file-arguments-max-argument-length" default:"150" range:"1..32768" doc:"Greatest length of one of them, in characters."`
 }
 
+// Proxies says who may speak for others, and how. See Networks.
+type Proxies struct {
+	Trusted  []string `prop:"trusted-proxies" default:"" doc:"Addresses or networks (10.0.0.0/16) of the load balancers in front, separated by commas. Only what these say about who calls is believed: by proxy-protocol, or by X-Forwarded-For with enable-throttling-forward-header."`
+	Protocol string   `prop:"proxy-protocol" default:"off" oneof:"off,client,agent,both" doc:"Ports on which the trusted proxies begin every connection with a PROXY protocol header (version 1 or 2), which names the caller: the port of the client API, the one of the agents, or both. There, connections of a trusted proxy without the header are closed, and so are those of anybody else with one."`
+}
+
 // Throttling bounds the request rate of each caller.
 type Throttling struct {
-	RequestsPerSecond int      `prop:"max-api-requests-per-second" default:"1000" range:"1..10000000" status:"later" doc:"How many API calls one caller may make in a second; more are answered 429."`
-	ForwardHeader     bool     `prop:"enable-throttling-forward-header" default:"false" status:"later" doc:"Tells callers apart by X-Forwarded-For instead of by their address. Only a header that a trusted proxy set is believed."`
-	TrustedProxies    []string `prop:"throttling-trusted-proxies" default:"" status:"later" doc:"Addresses or networks (10.0.0.0/16) of the proxies whose X-Forwarded-For is believed, separated by commas."`
+	RequestsPerSecond int  `prop:"max-api-requests-per-second" default:"1000" range:"1..10000000" status:"later" doc:"How many API calls one caller may make in a second; more are answered 429."`
+	ForwardHeader     bool `prop:"enable-throttling-forward-header" default:"false" doc:"Takes the caller's address from X-Forwarded-For: for throttling, and in the log. Only a header that one of trusted-proxies set is believed; the caller is the last address in it that is none of these."`
 }
 
 // Logging says where log lines go.
