@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"opensessionmanager/http/admin"
 	"opensessionmanager/http/admin/adminclient"
 	"opensessionmanager/http/agentws"
+	"opensessionmanager/http/audit"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/http/oauth"
 	"opensessionmanager/http/rest"
@@ -40,7 +42,7 @@ func (n *Node) openAuthorization(ctx context.Context) error {
 	n.keys = keys
 	cfg := n.opt.Config
 	n.auth, err = oauth.New(ctx, oauth.Config{
-		Store: n.store, Keys: keys, Logger: n.log, Now: time.Now,
+		Store: n.store, Keys: keys, Logger: n.log, Audit: n.audit, Now: time.Now,
 		EnableAuthorization: cfg.Authorization.EnableClient, EnableAgentAuthorization: cfg.Authorization.EnableAgent,
 		ConnectionTokenLifetime: cfg.Sessions.TokenDuration, SessionAlive: n.sessionAlive,
 	})
@@ -77,6 +79,8 @@ func (n *Node) sessionAlive(id string) bool {
 // listen opens the ports before the sessions are loaded, so that a load balancer is
 // told 503 rather than refused.
 func (n *Node) listen(context.Context) (err error) {
+	perSecond := n.opt.Config.Throttling.RequestsPerSecond
+	n.throttle = listen.NewThrottle[netip.Addr](float64(perSecond), perSecond)
 	client, agent := n.opt.Config.Client.Connector(), n.opt.Config.Agent.Connector()
 	if err := n.openAgentPort(agent); err != nil {
 		return err
@@ -85,7 +89,7 @@ func (n *Node) listen(context.Context) (err error) {
 		return err
 	}
 	// Last, so that it is the first to stop: requests under way still reach agents.
-	n.client, err = n.port("client", client, n.serveClient, limits{header: 16 << 10, body: 4 << 20, conns: 4096, admit: n.admitClient,
+	n.client, err = n.port("client", client, n.throttled(n.serveClient), limits{header: 16 << 10, body: 4 << 20, conns: 4096, admit: n.admitClient,
 		proxies: n.proxies(n.opt.Config.Proxies.OnClient())})
 	return err
 }
@@ -118,6 +122,16 @@ func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHan
 func (n *Node) proxies(protocol bool) listen.Proxies {
 	cfg := n.opt.Config
 	return listen.Proxies{Trusted: cfg.Proxies.Networks(), Protocol: protocol, Forwarded: cfg.Throttling.ForwardHeader}
+}
+
+// throttled bounds what each caller may ask of both ports together, tokens included
+// (max-api-requests-per-second). Balancers ask for the health as often as they like, and
+// the hosts behind one address may all come back at once: their sockets have bounds of
+// their own.
+func (n *Node) throttled(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return listen.Throttled(next, n.throttle, func(rc *fasthttp.RequestCtx) {
+		n.audit.Refuse(rc, "too many requests", audit.Event{Act: "throttle", Code: listen.CodeThrottled})
+	}, "/health", agentproto.PathSocket)
 }
 
 // serveClient answers on the client port once there is something to answer from.
@@ -171,7 +185,7 @@ func (n *Node) serveAPI() {
 	options.ScreenshotMaxWidth, options.ScreenshotMaxHeight = int64(cfg.Screenshots.MaxWidth), int64(cfg.Screenshots.MaxHeight)
 	options.ScreenshotFormat = cfg.Screenshots.Format
 	options.AutorunMaxArguments, options.AutorunMaxArgumentLength = cfg.Autorun.MaxArguments, cfg.Autorun.MaxArgumentLength
-	api := rest.Config{Base: n.base, Fleet: n.gateway, Connections: n.auth, Authorizer: n.auth, Health: n.health, Logger: n.log,
+	api := rest.Config{Base: n.base, Fleet: n.gateway, Connections: n.auth, Authorizer: n.auth, Health: n.health, Logger: n.log, Audit: n.audit,
 		Secret: n.keys.Secret("client-api"), EnableAPIYAML: cfg.Client.EnableAPIYAML, Options: options}
 	if cfg.Authorization.EnableServer {
 		api.TokenEndpoint = n.auth.TokenHandler()
@@ -188,7 +202,7 @@ func (a attacher) Attach(conn agentws.Conn, agentClientID string) (agentws.Link,
 
 func (n *Node) openAgentPort(c config.Connector) (err error) {
 	n.agents, err = agentws.New(agentws.Config{Authorize: n.auth.AuthorizeAgent, Attacher: attacher{n.links},
-		Logger: n.log, PingInterval: n.opt.Config.Agent.PingInterval})
+		Logger: n.log, Audit: n.audit, PingInterval: n.opt.Config.Agent.PingInterval})
 	if err != nil {
 		return err
 	}
@@ -206,13 +220,13 @@ func (n *Node) openAgentPort(c config.Connector) (err error) {
 	r.MethodNotAllowed = func(rc *fasthttp.RequestCtx) {
 		listen.Fail(rc, fasthttp.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "Method not allowed")
 	}
-	n.agent, err = n.port("agent", c, func(rc *fasthttp.RequestCtx) {
+	n.agent, err = n.port("agent", c, n.throttled(func(rc *fasthttp.RequestCtx) {
 		if !n.ready.Load() && string(rc.Path()) != "/health" {
 			n.notReady(rc) // an agent comes again; a report now would meet half a roster
 			return
 		}
 		r.Handler(rc)
-	}, limits{header: 4 << 10, body: maxAgentForm, conns: 16384, admit: n.admitAgent, proxies: n.proxies(n.opt.Config.Proxies.OnAgent())})
+	}), limits{header: 4 << 10, body: maxAgentForm, conns: 16384, admit: n.admitAgent, proxies: n.proxies(n.opt.Config.Proxies.OnAgent())})
 	if err != nil {
 		return err
 	}
@@ -248,7 +262,7 @@ func (n *Node) openAdminPort() error {
 	if err != nil {
 		return err
 	}
-	handler := admin.Handler(admin.Config{Credential: credential, OAuth: n.auth, BrokerVersion: version.String(), Logger: n.log})
+	handler := admin.Handler(admin.Config{Credential: credential, OAuth: n.auth, BrokerVersion: version.String(), Logger: n.log, Audit: n.audit})
 	n.admin, err = n.port("admin", config.Connector{Port: n.opt.Config.Admin.Port, BindHost: "127.0.0.1"}, handler, limits{header: 8 << 10, body: 64 << 10})
 	if err != nil {
 		return err

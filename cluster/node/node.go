@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,6 +21,7 @@ import (
 	"opensessionmanager/cluster/gateway"
 	"opensessionmanager/cluster/membership"
 	"opensessionmanager/http/agentws"
+	"opensessionmanager/http/audit"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/http/oauth"
 	"opensessionmanager/http/rest"
@@ -52,6 +54,8 @@ type Node struct {
 	failed atomic.Bool  // the store took nothing, and no probe since
 	probed atomic.Int64 // unix seconds of the last probe of a failing store
 
+	audit     *audit.Trail
+	throttle  *listen.Throttle[netip.Addr] // by caller
 	store     persistence.Store
 	committer *persistence.Committer
 	clock     *actors.SystemClock
@@ -85,6 +89,7 @@ func Start(ctx context.Context, opt Options) (*Node, error) {
 		run  func(context.Context) error
 	}{
 		{"check the working path", n.checkWorkingPath},
+		{"open the audit trail", n.openAudit},
 		{"open the store", n.openStore},
 		{"prepare the certificates", n.openCertificates},
 		{"prepare the keys and clients", n.openAuthorization},

@@ -19,6 +19,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"opensessionmanager/http/admin/adminclient"
+	"opensessionmanager/http/audit"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/http/oauth"
 )
@@ -40,12 +41,13 @@ const (
 	codeUnavailable  = "UNAVAILABLE"
 )
 
-// Config is what the endpoint needs; every field is required.
+// Config is what the endpoint needs; every field but Audit is required.
 type Config struct {
 	Credential    string // see Credential
 	OAuth         *oauth.Server
 	BrokerVersion string // named in software statements
 	Logger        *slog.Logger
+	Audit         *audit.Trail // nil: there is only the log
 }
 
 // errBody: the request is not the JSON object that the command takes.
@@ -53,12 +55,15 @@ var errBody = errors.New("admin: the request is not what this command takes")
 
 // Handler serves POST /admin/v1/<command>.
 func Handler(cfg Config) fasthttp.RequestHandler {
+	if cfg.Audit == nil {
+		cfg.Audit = audit.New(nil, cfg.Logger)
+	}
 	commands := table(cfg)
 	expected := sha256.Sum256([]byte("Bearer " + cfg.Credential))
 	return func(rc *fasthttp.RequestCtx) {
 		given := sha256.Sum256(rc.Request.Header.Peek("Authorization"))
 		if cfg.Credential == "" || subtle.ConstantTimeCompare(given[:], expected[:]) == 0 {
-			cfg.Logger.Warn("admin command without the credential", listen.Remote(rc))
+			cfg.Audit.Refuse(rc, "admin command without the credential", audit.Event{Act: "admin", Code: codeUnauthorized})
 			listen.Fail(rc, fasthttp.StatusUnauthorized, codeUnauthorized, "The admin credential is missing or wrong")
 			rc.Response.Header.Set("WWW-Authenticate", "Bearer")
 			return
@@ -72,24 +77,37 @@ func Handler(cfg Config) fasthttp.RequestHandler {
 			listen.Fail(rc, fasthttp.StatusMethodNotAllowed, codeMethod, "Only POST is allowed")
 			rc.Response.Header.Set("Allow", "POST")
 		default:
-			perform(rc, cfg.Logger, name, run)
+			perform(rc, cfg, name, run)
 		}
 	}
 }
 
-// command takes a request body and returns what is to be encoded.
-type command func(ctx context.Context, body []byte) (any, error)
+// performed is what came of a command: what is to be encoded, and what it was about,
+// which may be read by whoever reads the audit trail.
+type performed struct {
+	out     any
+	subject string
+}
 
-func perform(rc *fasthttp.RequestCtx, logger *slog.Logger, name string, run command) {
+// command takes a request body.
+type command func(ctx context.Context, body []byte) (performed, error)
+
+func perform(rc *fasthttp.RequestCtx, cfg Config, name string, run command) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
-	out, err := run(ctx, rc.PostBody())
+	logger := cfg.Logger
+	done, err := run(ctx, rc.PostBody())
+	event := audit.Event{Act: name, Outcome: audit.Done, Client: "administrator", ClientName: operator(rc), Subject: done.subject}
+	if err != nil {
+		event.Outcome, event.Reason = audit.Refused, plain(err)
+	}
+	cfg.Audit.Record(rc, event)
 	if err != nil {
 		logger.Warn("admin command failed", slog.String("command", name), slog.Any("error", err))
 		fail(rc, err)
 		return
 	}
-	data, err := json.Marshal(out)
+	data, err := json.Marshal(done.out)
 	if err != nil {
 		logger.Error("admin answer cannot be encoded", slog.String("command", name), slog.Any("error", err))
 		listen.Fail(rc, fasthttp.StatusInternalServerError, listen.CodeInternal, "Internal error")
@@ -99,6 +117,12 @@ func perform(rc *fasthttp.RequestCtx, logger *slog.Logger, name string, run comm
 	rc.SetContentType("application/json")
 	rc.Response.Header.Set("Cache-Control", "no-store")
 	rc.SetBody(data)
+}
+
+// operator is the account that says it typed the command. Whoever has the credential may
+// say anything; it is for finding out who it was, not for deciding.
+func operator(rc *fasthttp.RequestCtx) string {
+	return string(rc.Request.Header.Peek(adminclient.OperatorHeader))
 }
 
 // fail maps errors to answers. An administrator may see the store's.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"strings"
 
 	"opensessionmanager/http/admin/adminclient"
 	"opensessionmanager/http/oauth"
@@ -37,14 +38,26 @@ func table(cfg Config) map[string]command {
 	}
 }
 
+// subject is what a request and its answer are about, if they say so, without secrets.
+func subject(in, out any) string {
+	var about []string
+	for _, thing := range []any{in, out} {
+		if named, ok := thing.(interface{ Subject() string }); ok && named.Subject() != "" {
+			about = append(about, named.Subject())
+		}
+	}
+	return strings.Join(about, " ")
+}
+
 // typed is the one place where a command meets JSON.
 func typed[In, Out any](do func(context.Context, In) (Out, error)) command {
-	return func(ctx context.Context, body []byte) (any, error) {
+	return func(ctx context.Context, body []byte) (performed, error) {
 		in, err := decode[In](body)
 		if err != nil {
-			return nil, err
+			return performed{}, err
 		}
-		return do(ctx, in)
+		out, err := do(ctx, in)
+		return performed{out, subject(in, out)}, err
 	}
 }
 

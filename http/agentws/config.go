@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"opensessionmanager/http/audit"
 	"opensessionmanager/internal/agentproto"
 	"opensessionmanager/messages"
 )
@@ -60,6 +61,8 @@ type Config struct {
 	Authorize func(header []byte) (agentClientID string, err error)
 	Attacher  Attacher
 	Logger    *slog.Logger
+	// Audit is told who attaches and who is refused; nil: there is only the log.
+	Audit *audit.Trail
 
 	// MaxSockets: 12,000. Beyond it agents get 503.
 	MaxSockets int
@@ -93,6 +96,9 @@ const missedBeats = 3
 func (c Config) withDefaults() (Config, error) {
 	if c.Authorize == nil || c.Attacher == nil || c.Logger == nil {
 		return c, ErrConfig
+	}
+	if c.Audit == nil {
+		c.Audit = audit.New(nil, c.Logger)
 	}
 	orInt(&c.MaxSockets, 12_000)
 	orInt(&c.MaxFrameBytes, agentproto.MaxFrameBytes)

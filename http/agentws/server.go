@@ -3,7 +3,6 @@ package agentws
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"github.com/fasthttp/websocket"
 	"github.com/valyala/fasthttp"
 
+	"opensessionmanager/http/audit"
 	"opensessionmanager/http/listen"
 )
 
@@ -27,7 +27,7 @@ const (
 type Server struct {
 	cfg      Config
 	upgrader *websocket.Upgrader
-	refusals *listen.RefusalLog
+	trail    *audit.Trail
 	buffers  sync.Pool    // *bytes.Buffer, for frames on their way in
 	frames   sync.Pool    // *[]byte, for frames on their way out
 	pending  atomic.Int64 // see Config.MaxPendingBytes
@@ -47,7 +47,7 @@ func New(cfg Config) (*Server, error) {
 	return &Server{
 		cfg:      cfg,
 		upgrader: newUpgrader(cfg.WriteTimeout),
-		refusals: listen.NewRefusalLog(cfg.Logger),
+		trail:    cfg.Audit,
 		sockets:  make(map[*socket]struct{}),
 	}, nil
 }
@@ -58,7 +58,7 @@ func (s *Server) Handler() fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
 		clientID, err := s.cfg.Authorize(rc.Request.Header.Peek("Authorization"))
 		if err != nil {
-			s.refusals.Refused(rc, "agent refused", slog.String("code", codeUnauthorized), slog.Any("reason", err))
+			s.trail.Refuse(rc, "agent refused", audit.Event{Act: "attach-agent", Code: codeUnauthorized, Reason: err.Error()})
 			listen.Fail(rc, fasthttp.StatusUnauthorized, codeUnauthorized, err.Error())
 			rc.Response.Header.Set("WWW-Authenticate", "Bearer")
 			return
@@ -68,6 +68,7 @@ func (s *Server) Handler() fasthttp.RequestHandler {
 			rc.Response.Header.Set("Retry-After", strconv.Itoa(1+rand.IntN(10))) // spread the return (F15)
 			return
 		}
+		s.trail.Record(rc, audit.Event{Act: "attach-agent", Outcome: audit.Done, Client: clientID})
 		remote := listen.RemoteText(rc) // rc must not be touched in the new goroutine
 		s.upgrade(rc, func(ws *websocket.Conn) { s.serve(ws, clientID, remote) })
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"runtime"
@@ -281,27 +280,4 @@ func TestServer_ShutdownDoesNotWaitForUnreadBodies(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, response.StatusCode)
 	require.NoError(t, server.Shutdown(t.Context()))
 	require.Zero(t, server.Stats().Open)
-}
-
-// A stranger cannot fill the disk with refusals; what is left out is counted.
-func TestRefusalLog_IsBounded(t *testing.T) {
-	t.Parallel()
-	var lines strings.Builder
-	log := listen.NewRefusalLog(slog.New(slog.NewTextHandler(&lines, nil)))
-	var rc fasthttp.RequestCtx
-	rc.Request.SetRequestURI("/" + strings.Repeat("x", 10_000) + "?secret=1")
-	for range 1000 {
-		log.Refused(&rc, "refused", slog.String("code", "NO"))
-	}
-	few := strings.Count(lines.String(), "\n")
-	require.Positive(t, few)
-	require.Less(t, few, 500)
-	require.Contains(t, lines.String(), "level=WARN msg=refused request_id="+string(rc.Response.Header.Peek("X-Request-Id")))
-	require.Contains(t, lines.String(), "code=NO")
-	require.NotContains(t, lines.String(), "secret")
-	require.Less(t, lines.Len(), few*500)
-	await(t, "a line that counts", func() bool {
-		log.Refused(&rc, "refused")
-		return strings.Contains(lines.String(), "suppressed=")
-	})
 }

@@ -98,3 +98,13 @@ func recovering(next fasthttp.RequestHandler, logger *slog.Logger) fasthttp.Requ
 		next(rc)
 	}
 }
+
+// RequestID is the id of a request, which its answer carries; it gets one if it has none.
+func RequestID(rc *fasthttp.RequestCtx) string {
+	id := string(rc.Response.Header.Peek(headerRequestID))
+	if id == "" {
+		id = uuid.NewString()
+		rc.Response.Header.Set(headerRequestID, id)
+	}
+	return id
+}

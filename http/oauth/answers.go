@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/valyala/fasthttp"
+
+	"opensessionmanager/http/audit"
 )
 
 // Error codes of RFC 6749 section 5.2 and RFC 7591 section 3.2.2.
@@ -23,22 +25,23 @@ type refusal struct {
 	status      int
 	Code        string `json:"error"`
 	Description string `json:"error_description"`
+	client      string // who it said it is; for the audit trail
 }
 
 func badRequest(code, description string) *refusal {
-	return &refusal{fasthttp.StatusBadRequest, code, description}
+	return &refusal{status: fasthttp.StatusBadRequest, Code: code, Description: description}
 }
 
 // outage hides a store error from strangers and logs it.
 func (s *Server) outage(err error) *refusal {
 	s.cfg.Logger.Error("store failed during an authorization request", slog.Any("error", err))
-	return &refusal{fasthttp.StatusServiceUnavailable, codeUnavailable, "The store does not answer, try again later"}
+	return &refusal{status: fasthttp.StatusServiceUnavailable, Code: codeUnavailable, Description: "The store does not answer, try again later"}
 }
 
 // refuse answers with the error and leaves one line for the auditor, without
 // anything secret: what the caller sent is not in it.
 func (s *Server) refuse(rc *fasthttp.RequestCtx, r *refusal) {
-	s.refusals.Refused(rc, "authorization request refused", slog.String("code", r.Code), slog.String("reason", r.Description))
+	s.trail.Refuse(rc, "authorization request refused", audit.Event{Act: "authorize", Client: r.client, Code: r.Code, Reason: r.Description})
 	answer(rc, r.status, r)
 	rc.Response.Header.Set("X-Error-Code", strings.ToUpper(r.Code))
 	switch r.status {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
 
+	"opensessionmanager/http/audit"
 	"opensessionmanager/http/listen"
 )
 
@@ -51,6 +52,7 @@ func (s *Server) RegisterHandler() fasthttp.RequestHandler {
 		}
 		s.cfg.Logger.Info("agent registered",
 			slog.String("agent-client", id), slog.String("name", request.ClientName), listen.Remote(rc))
+		s.trail.Record(rc, audit.Event{Act: "register-agent", Outcome: audit.Done, Client: id, ClientName: request.ClientName})
 		answer(rc, fasthttp.StatusCreated, registered{
 			ClientID: id, ClientSecret: secret, IssuedAt: s.cfg.Now().Unix(), ClientName: request.ClientName,
 			GrantTypes: []string{"client_credentials"}, AuthMethod: "client_secret_basic",

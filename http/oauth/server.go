@@ -8,6 +8,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"opensessionmanager/http/audit"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/persistence"
 )
@@ -18,6 +19,8 @@ type Config struct {
 	Keys   *Keys
 	Logger *slog.Logger
 	Now    func() time.Time
+	// Audit is told of refusals, registrations and connections; nil: there is only the log.
+	Audit *audit.Trail
 	// EnableAuthorization false lets everybody use the API (enable-authorization).
 	EnableAuthorization bool
 	// EnableAgentAuthorization false lets every agent in (enable-agent-authorization).
@@ -43,7 +46,8 @@ type Server struct {
 	agentTokens *accessTokens
 	connections *jwt.Parser
 	verified    *cache
-	refusals    *listen.RefusalLog
+	trail       *audit.Trail
+	guesses     *listen.Throttle[guess]
 }
 
 // New reads the API clients and returns a Server that is ready.
@@ -51,6 +55,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Store == nil || cfg.Keys == nil || cfg.Logger == nil || cfg.Now == nil ||
 		cfg.ConnectionTokenLifetime <= 0 || cfg.SessionAlive == nil {
 		return nil, ErrConfig
+	}
+	if cfg.Audit == nil {
+		cfg.Audit = audit.New(nil, cfg.Logger)
 	}
 	clients, err := LoadClients(ctx, cfg.Store, cfg.Keys, cfg.Now)
 	if err != nil {
@@ -65,7 +72,8 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		agentTokens: newAccessTokens(cfg.Keys, audienceAgent, cfg.Now),
 		connections: newParser(cfg.Now),
 		verified:    &cache{},
-		refusals:    listen.NewRefusalLog(cfg.Logger),
+		trail:       cfg.Audit,
+		guesses:     listen.NewThrottle[guess](guessesPerSecond, guessesAtOnce),
 	}, nil
 }
 

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
+
+	"opensessionmanager/http/audit"
+	"opensessionmanager/http/listen"
 )
 
 // maxForm bounds the body of a token or validation request in bytes.
@@ -20,6 +24,22 @@ type tokenAnswer struct {
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int    `json:"expires_in"`
 }
+
+// guess is a caller that tries the secret of a client. It takes both: a stranger must
+// not be able to lock a client out, nor may one wrong client hold back others that
+// share its address.
+type guess struct {
+	from   netip.Addr
+	client string
+}
+
+// A guess more often than this is answered 429 without a look, even if it is right. A
+// secret has 122 random bits and is not found this way; the bound is for the peace of
+// the store and the log.
+const (
+	guessesPerSecond = 0.5
+	guessesAtOnce    = 10
+)
 
 // credentials are a client's, not yet checked.
 type credentials struct{ id, secret string }
@@ -50,6 +70,12 @@ func (s *Server) tokenEndpoint(
 			s.refuse(rc, no)
 			return
 		}
+		guess := guess{listen.Household(listen.Caller(rc).Addr()), audit.Clip(given.id)}
+		if wait, over := s.guesses.Exhausted(guess, s.cfg.Now()); over {
+			s.trail.Refuse(rc, "too many wrong secrets", audit.Event{Act: "authorize", Client: given.id, Code: listen.CodeThrottled})
+			listen.FailThrottled(rc, wait)
+			return
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), storeWait)
 		defer cancel()
 		ok, err := authenticate(ctx, given.id, given.secret)
@@ -58,7 +84,10 @@ func (s *Server) tokenEndpoint(
 			return
 		}
 		if !ok {
-			s.refuse(rc, unknownClient("Unknown client, wrong secret or client not active"))
+			s.guesses.Allow(guess, s.cfg.Now())
+			no := unknownClient("Unknown client, wrong secret or client not active")
+			no.client = given.id
+			s.refuse(rc, no)
 			return
 		}
 		token, err := sign(given.id)
@@ -71,7 +100,7 @@ func (s *Server) tokenEndpoint(
 }
 
 func unknownClient(description string) *refusal {
-	return &refusal{fasthttp.StatusUnauthorized, codeInvalidClient, description}
+	return &refusal{status: fasthttp.StatusUnauthorized, Code: codeInvalidClient, Description: description}
 }
 
 // parseTokenRequest reads a client-credentials request. The vendor's clients put

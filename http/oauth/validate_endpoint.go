@@ -2,9 +2,10 @@ package oauth
 
 import (
 	"encoding/xml"
-	"log/slog"
 
 	"github.com/valyala/fasthttp"
+
+	"opensessionmanager/http/audit"
 )
 
 // verdict is the answer of an external authenticator of DCV (contract section 11).
@@ -21,18 +22,19 @@ type attempt struct{ session, token, address string }
 // ValidateHandler is POST /agent/validate-authentication-token of the agent
 // port. DCV servers ask it about every client that connects; they have no
 // credentials of their own. The status is always 200, as DCV demands, and every
-// no is logged (F34), as far as a RefusalLog does.
+// no is logged (F34), as far as the audit trail does.
 func (s *Server) ValidateHandler() fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
 		tried := parseAttempt(rc)
 		user, reason, ok := s.validate(tried)
 		v := verdict{Result: "yes", Username: user}
-		if !ok {
+		event := audit.Event{Act: "connect", Session: tried.session, User: user, Subject: tried.address, Outcome: audit.Done}
+		if ok {
+			s.trail.Record(rc, event)
+		} else {
 			v = verdict{Result: "no", Message: reason}
-			s.refusals.Refused(rc, "connection to a session refused",
-				slog.String("session", clip(tried.session)),
-				slog.String("client-address", clip(tried.address)),
-				slog.String("reason", reason))
+			event.Reason = reason
+			s.trail.Refuse(rc, "connection to a session refused", event)
 		}
 		body, err := xml.Marshal(v)
 		if err != nil { // our own type always encodes
@@ -65,9 +67,4 @@ func parseAttempt(rc *fasthttp.RequestCtx) attempt {
 		token:   string(form.Peek("authenticationToken")),
 		address: string(form.Peek("clientAddress")),
 	}
-}
-
-// clip bounds a stranger's text for the log.
-func clip(text string) string {
-	return text[:min(len(text), 256)]
 }

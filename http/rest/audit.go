@@ -5,6 +5,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"opensessionmanager/http/audit"
 	"opensessionmanager/messages"
 )
 
@@ -14,8 +15,25 @@ import (
 // logUnauthorized writes who was not let in. Its reason holds nothing of the token.
 func (s *Server) logUnauthorized(rc *fasthttp.RequestCtx, err error) {
 	refusal := asRefusal(err)
-	s.refusals.Refused(rc, "API request not authorized",
-		slog.String("code", refusal.GetCode()), slog.String("reason", shorten(detailOf(refusal), maxProblemText)))
+	s.trail.Refuse(rc, "API request not authorized", audit.Event{Act: "authorize", Code: refusal.GetCode(), Reason: detailOf(refusal)})
+}
+
+// recordEvents writes what became of each item into the audit trail.
+func (s *Server) recordEvents(rc *fasthttp.RequestCtx, c *call) {
+	for i := range c.events {
+		e := &c.events[i]
+		e.Act, e.Client, e.ClientName = string(c.op), c.principal.ClientID, c.principal.Name
+		s.trail.Record(rc, *e)
+	}
+}
+
+// recordItem keeps an item's event until the request is answered.
+func (c *call) recordItem(e audit.Event, refusal *messages.Refusal) {
+	e.Outcome = audit.Done
+	if refusal != nil {
+		e.Outcome, e.Code, e.Reason = audit.Refused, refusal.GetCode(), judge(c.op, refusal).text
+	}
+	c.events = append(c.events, e)
 }
 
 // logChange writes the line of a request that asked for a change.

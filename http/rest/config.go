@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"opensessionmanager/actors/roster"
+	"opensessionmanager/http/audit"
 	"opensessionmanager/messages"
 )
 
@@ -51,6 +52,8 @@ type Config struct {
 	Health func() (ready bool, body []byte)
 	// Logger is required.
 	Logger *slog.Logger
+	// Audit is told of refusals and changes; nil: there is only the log.
+	Audit *audit.Trail
 	// Secret authenticates page tokens and makes ids from Idempotency-Keys. All
 	// brokers of a fleet must have the same one, and keep it; 32 bytes or more.
 	// Empty: a random one, for a broker that is alone and forgets.

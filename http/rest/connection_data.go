@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"opensessionmanager/actors/roster"
+	"opensessionmanager/http/audit"
 	"opensessionmanager/http/oauth"
 	"opensessionmanager/messages"
 )
@@ -34,6 +35,7 @@ func (s *Server) sessionConnectionData(c *call, in *connectionDataRequest) error
 	if err != nil {
 		return fmt.Errorf("rest: sign connection token: %w", err)
 	}
+	c.recordItem(audit.Event{Session: session.View.GetId(), Owner: session.View.GetOwner(), User: in.User}, nil)
 	c.out = appendName(append(c.out, '{'), "Session")
 	c.out = append(appendSession(c.out, snapshot, session), ',')
 	c.out = appendText(c.out, "ConnectionToken", token)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 
+	"opensessionmanager/http/audit"
 	"opensessionmanager/messages"
 )
 
@@ -32,6 +33,9 @@ func (s *Server) createSessions(c *call, in *[]createSessionRequest) error {
 			return s.cfg.Fleet.CreateSessions(ctx, commands)
 		})
 	return answerItems(c, outcomes,
+		func(i int) audit.Event {
+			return audit.Event{Session: accepted[i].GetSessionId(), Owner: items[i].Owner}
+		},
 		func(b []byte, i int, r *messages.SessionResult) []byte {
 			// The answer is the same for a repeated request, whatever became of the session.
 			return appendSessionMembers(b, acceptedView(accepted[i], r.GetSession()))

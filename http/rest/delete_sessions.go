@@ -1,6 +1,9 @@
 package rest
 
-import "opensessionmanager/messages"
+import (
+	"opensessionmanager/http/audit"
+	"opensessionmanager/messages"
+)
 
 // deleteSessions asks for the end of sessions. A wrong owner looks like a session
 // that does not exist, so that ids cannot be guessed (contract section 1.6).
@@ -18,6 +21,7 @@ func (s *Server) deleteSessions(c *call, in *[]deleteSessionRequest) error {
 			return s.cfg.Fleet.DeleteSessions(ctx, commands)
 		})
 	return answerItems(c, outcomes,
+		func(i int) audit.Event { return audit.Event{Session: items[i].SessionID, Owner: items[i].Owner} },
 		func(b []byte, i int, _ *messages.SessionResult) []byte {
 			return appendText(appendText(b, "SessionId", items[i].SessionID), "State", "DELETING")
 		},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"opensessionmanager/http/audit"
 	"opensessionmanager/messages"
 )
 
@@ -64,9 +65,13 @@ func resultAt[R result](results []R, n int) outcome[R] {
 }
 
 // answerItems writes both lists. success and echo write one item's members; echo
-// those that say which item failed.
-func answerItems[R result](c *call, outcomes []outcome[R], success func(b []byte, i int, r R) []byte, echo func(b []byte, i int) []byte) error {
+// those that say which item failed. about is for the audit trail.
+func answerItems[R result](c *call, outcomes []outcome[R], about func(i int) audit.Event,
+	success func(b []byte, i int, r R) []byte, echo func(b []byte, i int) []byte) error {
 	c.items = len(outcomes)
+	for i := range outcomes {
+		c.recordItem(about(i), outcomes[i].refusal)
+	}
 	if refusal := whollyRefused(outcomes); refusal != nil {
 		for i := range outcomes {
 			c.failures = append(c.failures, failure{item: i, refusal: outcomes[i].refusal})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"opensessionmanager/http/audit"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/http/oauth"
 	"opensessionmanager/messages"
@@ -41,6 +42,7 @@ type call struct {
 	explain        bool // the answer may hold more than the vendor's members
 	items          int  // of the request's list, those that failed included
 	failures       []failure
+	events         []audit.Event // for the audit trail
 
 	// out is the answer's body, appended to from its beginning.
 	out []byte
@@ -65,7 +67,8 @@ type exchange[In any] struct {
 }
 
 func (x *exchange[In]) reset() {
-	x.call = call{failures: x.call.failures[:0]}
+	clear(x.call.events)
+	x.call = call{failures: x.call.failures[:0], events: x.call.events[:0]}
 	if r, ok := any(&x.in).(resetter); ok {
 		r.reset()
 		return
@@ -97,6 +100,7 @@ func operation[In any](s *Server, op opName, from source, do func(*call, *In) er
 		if authorized && op.changes() {
 			s.logChange(&x.call, err)
 		}
+		s.recordEvents(rc, &x.call)
 		if err != nil {
 			s.fail(rc, op, err)
 		} else {

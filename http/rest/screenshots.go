@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"opensessionmanager/http/audit"
 	"opensessionmanager/messages"
 )
 
@@ -27,6 +28,7 @@ func (s *Server) sessionScreenshots(c *call, in *[]screenshotRequest) error {
 			return s.takeScreenshots(ctx, commands, &room)
 		})
 	return answerItems(c, outcomes,
+		func(i int) audit.Event { return audit.Event{Session: items[i].SessionID} },
 		func(b []byte, i int, r *messages.SessionResult) []byte {
 			return appendScreenshot(b, items[i].SessionID, r.GetScreenshot())
 		},

@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/valyala/fasthttp"
 
+	"opensessionmanager/http/audit"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/http/rest/openapi"
 	"opensessionmanager/messages"
@@ -29,16 +30,16 @@ const (
 
 // Server answers the client API. It has no goroutine of its own.
 type Server struct {
-	cfg      Config
-	opt      Options
-	log      *slog.Logger
-	refusals *listen.RefusalLog
-	base     context.Context
-	strict   json.Options
-	pages    pageTokens
-	ids      sessionIDs
-	routes   *router.Router
-	bodies   map[string]string // by path: the method whose requests may have a body
+	cfg    Config
+	opt    Options
+	log    *slog.Logger
+	trail  *audit.Trail
+	base   context.Context
+	strict json.Options
+	pages  pageTokens
+	ids    sessionIDs
+	routes *router.Router
+	bodies map[string]string // by path: the method whose requests may have a body
 }
 
 // New makes a Server. It panics if Fleet, Connections or Logger is missing:
@@ -50,19 +51,22 @@ func New(cfg Config) *Server {
 	if cfg.Base == nil {
 		cfg.Base = context.Background()
 	}
+	if cfg.Audit == nil {
+		cfg.Audit = audit.New(nil, cfg.Logger)
+	}
 	if len(cfg.Secret) == 0 {
 		cfg.Secret = []byte(rand.Text())
 	}
 	s := &Server{
-		cfg:      cfg,
-		opt:      cfg.Options.withDefaults(),
-		log:      cfg.Logger,
-		refusals: listen.NewRefusalLog(cfg.Logger),
-		base:     cfg.Base,
-		strict:   json.RejectUnknownMembers(true),
-		pages:    newPageTokens(cfg.Secret),
-		ids:      newSessionIDs(cfg.Secret),
-		bodies:   make(map[string]string),
+		cfg:    cfg,
+		opt:    cfg.Options.withDefaults(),
+		log:    cfg.Logger,
+		trail:  cfg.Audit,
+		base:   cfg.Base,
+		strict: json.RejectUnknownMembers(true),
+		pages:  newPageTokens(cfg.Secret),
+		ids:    newSessionIDs(cfg.Secret),
+		bodies: make(map[string]string),
 	}
 	s.routes = s.newRoutes()
 	return s

@@ -1,6 +1,9 @@
 package rest
 
-import "opensessionmanager/messages"
+import (
+	"opensessionmanager/http/audit"
+	"opensessionmanager/messages"
+)
 
 // openServers lets sessions be placed on servers again (contract section 1.10).
 func (s *Server) openServers(c *call, in *[]openServerRequest) error {
@@ -15,6 +18,7 @@ func (s *Server) openServers(c *call, in *[]openServerRequest) error {
 			return s.cfg.Fleet.OpenServers(ctx, commands)
 		})
 	return answerItems(c, outcomes,
+		func(i int) audit.Event { return audit.Event{Server: items[i].ServerID} },
 		func(b []byte, i int, _ *messages.ServerResult) []byte {
 			return appendText(b, "ServerId", items[i].ServerID)
 		},
@@ -36,6 +40,7 @@ func (s *Server) closeServers(c *call, in *[]closeServerRequest) error {
 			return s.cfg.Fleet.CloseServers(ctx, commands)
 		})
 	return answerItems(c, outcomes,
+		func(i int) audit.Event { return audit.Event{Server: items[i].ServerID} },
 		func(b []byte, i int, _ *messages.ServerResult) []byte {
 			return appendText(b, "ServerId", items[i].ServerID)
 		},

@@ -1,6 +1,9 @@
 package rest
 
-import "opensessionmanager/messages"
+import (
+	"opensessionmanager/http/audit"
+	"opensessionmanager/messages"
+)
 
 // updateSessionPermissions replaces the permissions of sessions (contract section 1.7).
 func (s *Server) updateSessionPermissions(c *call, in *[]updatePermissionsRequest) error {
@@ -15,6 +18,7 @@ func (s *Server) updateSessionPermissions(c *call, in *[]updatePermissionsReques
 			return s.cfg.Fleet.UpdateSessionPermissions(ctx, commands)
 		})
 	return answerItems(c, outcomes,
+		func(i int) audit.Event { return audit.Event{Session: items[i].SessionID, Owner: items[i].Owner} },
 		func(b []byte, i int, _ *messages.SessionResult) []byte {
 			return appendText(b, "SessionId", items[i].SessionID)
 		},

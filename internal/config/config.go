@@ -156,7 +156,7 @@ type Proxies struct {
 
 // Throttling bounds the request rate of each caller.
 type Throttling struct {
-	RequestsPerSecond int  `prop:"max-api-requests-per-second" default:"1000" range:"1..10000000" status:"later" doc:"How many API calls one caller may make in a second; more are answered 429."`
+	RequestsPerSecond int  `prop:"max-api-requests-per-second" default:"1000" range:"1..10000000" doc:"How many requests one caller may make in a second, and at once after a rest, at each broker: on the client port and, the WebSockets of agents aside, the agent port. More are answered 429 with Retry-After. Addresses of one IPv6 /64 are one caller."`
 	ForwardHeader     bool `prop:"enable-throttling-forward-header" default:"false" doc:"Takes the caller's address from X-Forwarded-For: for throttling, and in the log. Only a header that one of trusted-proxies set is believed; the caller is the last address in it that is none of these."`
 }
 
@@ -167,6 +167,11 @@ type Logging struct {
 	Rotation    string `prop:"log-rotation" default:"daily" oneof:"hourly,daily,never" doc:"When a new file is started, whatever its size."`
 	MaxFileSize int    `prop:"log-max-file-size-mb" default:"10" range:"1..10240" doc:"A new file is started at this size, in MiB."`
 	KeepFiles   int    `prop:"log-files-kept" default:"9" range:"1..10000" doc:"How many older files are kept."`
+
+	AuditDirectory   Path   `prop:"audit-log-directory" default:"" doc:"Folder of audit.log, which says who did what, as one JSON object a line. Without a value it is log-directory, or else the working path."`
+	AuditRotation    string `prop:"audit-log-rotation" default:"daily" oneof:"hourly,daily,never" doc:"When a new audit.log is started, whatever its size."`
+	AuditMaxFileSize int    `prop:"audit-log-max-file-size-mb" default:"100" range:"1..10240" doc:"A new audit.log is started at this size, in MiB."`
+	AuditKeepFiles   int    `prop:"audit-log-files-kept" default:"90" range:"1..10000" doc:"How many older files of audit.log are kept."`
 }
 
 // Consul names the Consul agent through which the brokers of a fleet find each other

@@ -25,13 +25,14 @@ var who = []struct {
 
 	// the doors
 	{"http/listen", nil},
-	{"http/oauth", []string{"persistence", "http/listen"}},
+	{"http/audit", []string{"http/listen"}},
+	{"http/oauth", []string{"persistence", "http/audit", "http/listen"}},
 	{"http/admin/adminclient", nil}, // linked into the command line, so it knows nothing of the broker
-	{"http/admin", []string{"persistence", "http/admin/adminclient", "http/listen", "http/oauth", "internal/certs"}},
-	{"http/agentws", []string{"messages", "http/listen", "http/oauth", "internal/agentproto"}},
+	{"http/admin", []string{"persistence", "http/admin/adminclient", "http/audit", "http/listen", "http/oauth", "internal/certs"}},
+	{"http/agentws", []string{"messages", "http/audit", "http/listen", "http/oauth", "internal/agentproto"}},
 	{"http/rest/openapi", nil},
 	{"http/rest/apitest", []string{"http/rest/openapi"}},
-	{"http/rest", []string{"messages", "actors/requirements", "actors/roster", "http/listen", "http/oauth", "http/rest/openapi"}},
+	{"http/rest", []string{"messages", "actors/requirements", "actors/roster", "http/audit", "http/listen", "http/oauth", "http/rest/openapi"}},
 
 	// many brokers as one, and the place where a broker is put together
 	{"cluster/membership/...", []string{"cluster/membership/..."}},

@@ -33,6 +33,7 @@ type Options struct {
 
 	Output io.Writer // used without a Directory; nil: os.Stderr
 	Layout Layout    // nil: BrokerLayout
+	JSON   bool      // lines are JSON objects instead: time, level, msg and the attributes
 }
 
 // Log is an open log. Close it to write what is buffered.
@@ -55,6 +56,9 @@ func Open(o Options) (*Log, error) {
 		o.Layout = BrokerLayout
 	}
 	q := newQueue(output)
+	if o.JSON {
+		return openJSON(o, q, closeOutput), nil
+	}
 	q.dropNotice = func(n int64) []byte {
 		r := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines were dropped because they could not be written fast enough", 0)
 		return finish(o.Layout(nil, Line{Record: r, Component: "logging", Attrs: fmt.Appendf(nil, " lines=%d", n)}))

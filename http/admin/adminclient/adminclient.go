@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -127,6 +128,23 @@ func (a *Admin) UnregisterAgentClient(ctx context.Context, id string) error {
 	return err
 }
 
+// operator is who typed the command: the account before sudo, if it says so.
+func operator() string {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if before := os.Getenv("SUDO_USER"); before != "" && before != name {
+		name = before + " as " + name
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' { // a header must be plain
+			return '?'
+		}
+		return r
+	}, name)
+}
+
 func call[Out any](ctx context.Context, a *Admin, command string, in any) (out Out, err error) {
 	body, err := json.Marshal(in)
 	if err != nil {
@@ -139,6 +157,7 @@ func call[Out any](ctx context.Context, a *Admin, command string, in any) (out O
 	}
 	request.Header.Set("Authorization", "Bearer "+a.credential)
 	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set(OperatorHeader, operator())
 	response, err := a.http.Do(request)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return out, fmt.Errorf("%w: nothing answers on %s; start the service first", ErrNotRunning, a.endpoint.Address)

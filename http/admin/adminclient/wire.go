@@ -3,10 +3,17 @@
 // credential in the broker's working path, where only its user and root can read.
 package adminclient
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+)
 
 // PathPrefix comes before the name of a command, which is the vendor's (contract section 8).
 const PathPrefix = "/admin/v1/"
+
+// OperatorHeader names the account that typed a command, for the audit trail.
+const OperatorHeader = "X-Operator"
 
 // Files of the endpoint, in the broker's working path.
 const (
@@ -34,16 +41,23 @@ type RegisterAPIClient struct {
 	Name string `json:"name"`
 }
 
+// Subject is what the audit trail says the command was about; so are those below.
+func (r RegisterAPIClient) Subject() string { return r.Name }
+
 // Credentials are shown once.
 type Credentials struct {
 	ClientID       string `json:"clientId"`
 	ClientPassword string `json:"clientPassword"`
 }
 
+func (c Credentials) Subject() string { return c.ClientID }
+
 // ClientID is the request of unregister-api-client and unregister-agent-client.
 type ClientID struct {
 	ClientID string `json:"clientId"`
 }
+
+func (c ClientID) Subject() string { return c.ClientID }
 
 // Client describes an API client or an agent.
 type Client struct {
@@ -61,6 +75,15 @@ type Clients struct {
 // of deactivate-software-statement.
 type SoftwareStatement struct {
 	SoftwareStatement string `json:"softwareStatement"`
+}
+
+// Subject is a fingerprint: whoever has the statement can register agents.
+func (s SoftwareStatement) Subject() string {
+	if s.SoftwareStatement == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(s.SoftwareStatement))
+	return "sha256:" + hex.EncodeToString(sum[:6])
 }
 
 // Statement describes a software statement.

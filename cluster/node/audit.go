@@ -1,0 +1,29 @@
+package node
+
+import (
+	"context"
+
+	"opensessionmanager/http/audit"
+	"opensessionmanager/internal/logging"
+)
+
+// openAudit begins the audit trail, a file of its own: who may read the log need not
+// see who used what, and it is kept for longer.
+func (n *Node) openAudit(context.Context) error {
+	cfg := n.opt.Config.Logging
+	directory := string(cfg.AuditDirectory)
+	if directory == "" {
+		directory = string(cfg.Directory)
+	}
+	if directory == "" {
+		directory = n.workingPath()
+	}
+	trail, err := logging.Open(logging.Options{JSON: true, Directory: directory, FileName: "audit.log",
+		Rotation: cfg.AuditRotation, MaxSizeMB: cfg.AuditMaxFileSize, KeepFiles: cfg.AuditKeepFiles})
+	if err != nil {
+		return err
+	}
+	n.onStop(trail.Close)
+	n.audit = audit.New(trail.Logger(), n.log)
+	return nil
+}
