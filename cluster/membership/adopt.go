@@ -136,6 +136,7 @@ func (k *Keeper) take(place Stored, d *document, shown bool, asked time.Time) {
 		k.tell(d)
 		k.adopt(d, now)
 		k.missed(now)
+		k.crowded(now)
 		if k.phase == joining {
 			k.phase = member
 		}

@@ -16,7 +16,7 @@ const rebuildStep = 100
 // rules are the times by which decide goes.
 type rules struct {
 	grace     time.Duration // how long the registry must have missed a member
-	pace      time.Duration // between removals of members that did not leave
+	pace      time.Duration // before a member is removed that is silent, not proven gone
 	settle    time.Duration // before the first view, if nobody else is there
 	wait      time.Duration // before the first view, if others are there who should have one
 	isolation time.Duration // how much longer a broker hesitates that reaches nobody
@@ -25,7 +25,8 @@ type rules struct {
 
 // probed is what probing a member has shown.
 type probed struct {
-	failures int // in a row
+	failures int  // in a row
+	gone     bool // the latest one proved that the process is no more
 	at       time.Time
 }
 
@@ -147,14 +148,28 @@ func (s *situation) admit(p *proposal) {
 	}
 }
 
-// misfit is a living member of d that e shares no protocol with.
+// misfit is a member of d that e shares no protocol with and that lives, for all that
+// is known: that the registry misses it for a moment does not make it dead. One that is
+// listed comes before others.
 func (s *situation) misfit(d *document, e Entry) *Entry {
+	var late *Entry
 	for _, m := range d.Members {
-		if _, alive := s.healthy[m.ID]; alive && !s.left[m.ID] && m.ID != e.ID && !compatible(m, e) {
+		if s.left[m.ID] || m.ID == e.ID || compatible(m, e) {
+			continue
+		}
+		if _, listed := s.healthy[m.ID]; listed {
 			return &m
 		}
+		if !s.missedFor(m.ID, s.wait) {
+			late = &m
+		}
 	}
-	return nil
+	return late
+}
+
+func (s *situation) missedFor(id string, d time.Duration) bool {
+	since, absent := s.absent[id]
+	return absent && s.now.Sub(since) >= d
 }
 
 // expel removes at most one member: a leaver before all others.
@@ -173,20 +188,20 @@ func (s *situation) expel(p *proposal) {
 	}
 }
 
-// dead picks a member that may be removed now. The order makes brokers agree.
+// dead picks a member that may be removed now. The order makes brokers agree. While
+// what the last one owned is settling only those are who are certainly no more: of a
+// silent one it might be the network, and the time to find out is worth more.
 func (s *situation) dead(d *document) (id, why string) {
-	if !s.removal.IsZero() && s.now.Sub(s.removal) < s.pace {
-		return "", "" // what the last one owned is still settling
-	}
+	settling := !s.removal.IsZero() && s.now.Sub(s.removal) < s.pace
 	var hesitate time.Duration
 	if s.isolated(d) {
 		hesitate = s.isolation
 	}
 	for _, m := range d.Members {
-		if m.ID == s.self.ID || !s.silent(m.ID) {
+		if m.ID == s.self.ID || !s.silent(m.ID) || settling && !s.probes[m.ID].gone {
 			continue
 		}
-		if since, ok := s.absent[m.ID]; ok && s.now.Sub(since) >= s.grace+hesitate {
+		if s.missedFor(m.ID, s.grace+hesitate) {
 			return m.ID, "the registry misses it and it does not answer"
 		}
 		if since, ok := s.suspects[m.ID]; ok && s.now.Sub(since) >= hesitate {

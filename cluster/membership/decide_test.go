@@ -36,7 +36,7 @@ func calm() *situation {
 	d := doc(7, "a", "b", "c")
 	return &situation{rules: Options{}.withDefaults().rules(), now: noon, self: entry("a"), stored: d, held: d,
 		healthy: healthy("a", "b", "c"), left: map[string]bool{}, absent: map[string]time.Time{},
-		suspects: map[string]time.Time{}, probes: map[string]probed{"b": {0, noon}, "c": {0, noon}}}
+		suspects: map[string]time.Time{}, probes: map[string]probed{"b": {at: noon}, "c": {at: noon}}}
 }
 
 func members(d *document) []string {
@@ -54,6 +54,13 @@ func (s *situation) lose(id string) {
 	delete(s.healthy, id)
 	s.absent[id] = ago(time.Second)
 	s.probes[id] = probed{failures: 2, at: noon}
+}
+
+// ended makes the latest probe of a member prove that its process is no more.
+func (s *situation) ended(id string) {
+	p := s.probes[id]
+	p.gone = true
+	s.probes[id] = p
 }
 
 func TestDecide_ACalmFleetStaysAsItIs(t *testing.T) {
@@ -79,19 +86,28 @@ func TestDecide_Table(t *testing.T) {
 		"it is when those are all dead": {func(s *situation) {
 			s.self = Entry{ID: "d", Address: "d:1", Protocol: 3, Oldest: 2}
 			s.held, s.healthy = nil, map[string]Entry{"d": s.self}
+			s.absent = map[string]time.Time{"a": ago(s.wait), "b": ago(s.wait), "c": ago(s.wait)}
 		}, []string{"a", "b", "c", "d"}},
+		"not when the registry misses one of them for a moment": {func(s *situation) {
+			s.self = Entry{ID: "d", Address: "d:1", Protocol: 3, Oldest: 2}
+			s.held, s.healthy = nil, map[string]Entry{"d": s.self}
+			s.absent = map[string]time.Time{"a": ago(s.wait), "b": ago(s.wait), "c": ago(s.wait - 1)}
+		}, nil},
 		"a dead member is removed": {func(s *situation) { s.lose("b") }, []string{"a", "c"}},
 		"only one of two is":       {func(s *situation) { s.lose("b"); s.lose("c"); s.absent["b"] = ago(2 * time.Second) }, []string{"a", "c"}},
 		"not soon if nobody answers: it may be us": {func(s *situation) {
 			s.lose("b")
-			s.probes["c"] = probed{0, ago(time.Minute)}
+			s.probes["c"] = probed{at: ago(time.Minute)}
 		}, nil},
 		"not before the grace is over":          {func(s *situation) { s.lose("b"); s.absent["b"] = ago(499 * time.Millisecond) }, nil},
 		"not without a probe":                   {func(s *situation) { s.lose("b"); delete(s.probes, "b") }, nil},
-		"not after one failed probe":            {func(s *situation) { s.lose("b"); s.probes["b"] = probed{1, noon} }, nil},
-		"not by a probe of long ago":            {func(s *situation) { s.lose("b"); s.probes["b"] = probed{9, ago(3 * time.Second)} }, nil},
+		"not after one failed probe":            {func(s *situation) { s.lose("b"); s.probes["b"] = probed{failures: 1, at: noon} }, nil},
+		"not by a probe of long ago":            {func(s *situation) { s.lose("b"); s.probes["b"] = probed{failures: 9, at: ago(3 * time.Second)} }, nil},
 		"not soon after another removal":        {func(s *situation) { s.lose("b"); s.removal = ago(1999 * time.Millisecond) }, nil},
 		"but when that is settled":              {func(s *situation) { s.lose("b"); s.removal = ago(2 * time.Second) }, []string{"a", "c"}},
+		"or when it is proven gone":             {func(s *situation) { s.lose("b"); s.ended("b"); s.removal = noon }, []string{"a", "c"}},
+		"or when the one that is proven gone":   {func(s *situation) { s.lose("b"); s.lose("c"); s.ended("c"); s.removal = noon; s.isolation = 0 }, []string{"a", "b"}},
+		"not one proven gone before the grace":  {func(s *situation) { s.lose("b"); s.ended("b"); s.absent["b"] = ago(499 * time.Millisecond) }, nil},
 		"not while the registry does not say":   {func(s *situation) { s.lose("b"); s.healthy = nil }, nil},
 		"not by one that is not healthy itself": {func(s *situation) { s.lose("b"); delete(s.healthy, "a") }, nil},
 		"not by one that leaves itself":         {func(s *situation) { s.lose("b"); s.left["a"] = true }, nil},
@@ -100,18 +116,18 @@ func TestDecide_Table(t *testing.T) {
 			s.self, s.held = entry("d"), nil
 			s.healthy["d"] = s.self
 		}, []string{"a", "b", "c", "d"}},
-		"not itself": {func(s *situation) { s.absent["a"], s.probes["a"] = ago(time.Hour), probed{9, noon} }, nil},
+		"not itself": {func(s *situation) { s.absent["a"], s.probes["a"] = ago(time.Hour), probed{failures: 9, at: noon} }, nil},
 		"a suspect is removed at once": {func(s *situation) {
-			s.suspects["c"], s.probes["c"] = noon, probed{2, noon}
+			s.suspects["c"], s.probes["c"] = noon, probed{failures: 2, at: noon}
 		}, []string{"a", "b"}},
-		"a suspect that answers is not": {func(s *situation) { s.suspects["c"], s.probes["c"] = noon, probed{0, noon} }, nil},
+		"a suspect that answers is not": {func(s *situation) { s.suspects["c"], s.probes["c"] = noon, probed{at: noon} }, nil},
 		"nobody whom Consul still sees is, if nobody answers: it may be us": {func(s *situation) {
-			s.suspects["b"], s.probes["b"] = noon, probed{2, noon}
-			s.suspects["c"], s.probes["c"] = noon, probed{2, noon}
+			s.suspects["b"], s.probes["b"] = noon, probed{failures: 2, at: noon}
+			s.suspects["c"], s.probes["c"] = noon, probed{failures: 2, at: noon}
 		}, nil},
 		"but after some hesitation": {func(s *situation) {
-			s.suspects["b"], s.probes["b"] = ago(time.Second), probed{2, noon}
-			s.suspects["c"], s.probes["c"] = ago(time.Second), probed{2, noon}
+			s.suspects["b"], s.probes["b"] = ago(time.Second), probed{failures: 2, at: noon}
+			s.suspects["c"], s.probes["c"] = ago(time.Second), probed{failures: 2, at: noon}
 		}, []string{"a", "c"}},
 		"a leaver is removed at once, before the dead": {func(s *situation) {
 			s.lose("b")
@@ -224,7 +240,8 @@ func anySituation(t *rapid.T) *situation {
 	}
 	s.absent, s.suspects = anyTimes(t, "absent"), anyTimes(t, "suspects")
 	for id, at := range anyTimes(t, "probes") {
-		s.probes[id] = probed{failures: rapid.IntRange(0, 3).Draw(t, "failures"), at: at}
+		failures := rapid.IntRange(0, 3).Draw(t, "failures")
+		s.probes[id] = probed{failures: failures, gone: failures > 0 && rapid.Bool().Draw(t, "gone"), at: at}
 	}
 	if rapid.Bool().Draw(t, "removed before") {
 		s.removal = ago(time.Duration(rapid.IntRange(0, 4000).Draw(t, "removal ms")) * time.Millisecond)
@@ -283,8 +300,8 @@ func checkProposal(t *rapid.T, s *situation, p *proposal) {
 		return
 	}
 	require.GreaterOrEqual(t, s.probes[id].failures, 2, "nobody is removed who answered")
-	if !s.removal.IsZero() {
-		require.GreaterOrEqual(t, s.now.Sub(s.removal), s.pace, "time between removals")
+	if !s.removal.IsZero() && !s.probes[id].gone {
+		require.GreaterOrEqual(t, s.now.Sub(s.removal), s.pace, "time between removals of those who might live")
 	}
 	_, suspect := s.suspects[id]
 	require.True(t, suspect || s.now.Sub(s.absent[id]) >= s.grace)
@@ -315,9 +332,9 @@ func TestDecide_EveryDeathIsFoundInTheEnd(t *testing.T) {
 			s.now = s.now.Add(500 * time.Millisecond)
 			for _, id := range members(s.stored) {
 				if _, lives := alive[id]; lives {
-					s.probes[id] = probed{0, s.now}
+					s.probes[id] = probed{at: s.now}
 				} else {
-					s.probes[id] = probed{2, s.now}
+					s.probes[id] = probed{failures: 2, at: s.now}
 				}
 			}
 		}

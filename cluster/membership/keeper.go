@@ -26,8 +26,9 @@ type Options struct {
 	Grace time.Duration
 	// ProbeTimeout bounds one probe. Default 150 ms.
 	ProbeTimeout time.Duration
-	// Pace is the least time between removals of members that did not leave, so that
-	// what the first one owned is settled. Default 2 s.
+	// Pace is the least time after a removal before a member is removed that is silent,
+	// so that what the first one owned is settled. Those who left or whose process has
+	// certainly ended (ErrGone) need not wait. Default 2 s.
 	Pace time.Duration
 	// Settle is how long a broker that finds nobody waits before it makes the first
 	// view; longer than a Heartbeat, in which lost members register anew. Default

@@ -47,8 +47,15 @@ func open(t *testing.T, m *membership.Memory, o membership.Options) *membership.
 func start(t *testing.T, m *membership.Memory, o membership.Options, id string) *membership.Keeper {
 	t.Helper()
 	k := open(t, m, o)
-	require.NoError(t, k.Join(t.Context(), member(id), alive))
+	require.NoError(t, join(t, k, id))
 	return k
+}
+
+func join(t *testing.T, k *membership.Keeper, id string) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return k.Join(ctx, member(id), alive)
 }
 
 func epochOf(t *testing.T, m *membership.Memory) uint64 {
@@ -109,7 +116,7 @@ func TestKeeper_LeavesADocumentAloneThatItDoesNotUnderstand(t *testing.T) {
 			await(t, "contact ends", func() bool { return a.Contact() != nil })
 			require.Same(t, before, a.Current())
 			require.Equal(t, text, string(registry.Document()))
-			err := open(t, registry, o).Join(t.Context(), member("b"), alive)
+			err := join(t, open(t, registry, o), "b")
 			if name == "of a later protocol" {
 				require.ErrorIs(t, err, membership.ErrIncompatible)
 			} else {
@@ -138,7 +145,7 @@ func TestKeeper_WorksWithTheVersionBeforeAndAfter(t *testing.T) {
 	await(t, "two and three together", func() bool { return len(two.Current().Members) == 2 })
 	require.Contains(t, string(registry.Document()), `"protocol":2,"epoch"`)
 	for _, stranger := range []int{4, 5} {
-		err := open(t, registry, version(stranger)).Join(t.Context(), member("stranger"), alive)
+		err := join(t, open(t, registry, version(stranger)), "stranger")
 		require.ErrorIs(t, err, membership.ErrIncompatible)
 		require.ErrorContains(t, err, " speaks protocol ")
 	}
@@ -147,8 +154,35 @@ func TestKeeper_WorksWithTheVersionBeforeAndAfter(t *testing.T) {
 	require.Equal(t, 2, again.Current().Protocol, "an upgrade can be taken back")
 	require.NoError(t, again.Leave(t.Context()))
 	start(t, registry, version(4), "four")
-	err := open(t, registry, version(2)).Join(t.Context(), member("back"), alive)
+	err := join(t, open(t, registry, version(2)), "back")
 	require.ErrorIs(t, err, membership.ErrIncompatible, "the fleet speaks 3 now")
+}
+
+// A member that the registry misses for a moment is no reason to let somebody in who
+// does not understand it, nor to keep that one waiting when it is back.
+func TestKeeper_RefusesAStrangerAlsoWhileTheRegistryMissesWhoDoesNotUnderstandIt(t *testing.T) {
+	t.Parallel()
+	o := quick(t)
+	o.Wait = time.Minute
+	registry := membership.NewMemory(o.TTL)
+	line := registry.Connect()
+	old := membership.New(line, o)
+	require.NoError(t, join(t, old, "old"))
+	line.Cut()
+	await(t, "the registry to miss it", func() bool {
+		listed, _, err := registry.Connect().Healthy(t.Context(), 0, 0)
+		return err == nil && len(listed) == 0
+	})
+	o.Protocol, o.Oldest = 3, 2
+	ctx, cancel := context.WithTimeout(t.Context(), o.TTL)
+	defer cancel()
+	require.ErrorIs(t, open(t, registry, o).Join(ctx, member("early"), alive), context.DeadlineExceeded, "it waits to see")
+	answer, late := make(chan error, 1), open(t, registry, o)
+	go func() { answer <- late.Join(t.Context(), member("late"), alive) }()
+	line.Mend()
+	require.ErrorIs(t, <-answer, membership.ErrIncompatible)
+	require.Len(t, old.Current().Members, 1)
+	require.NoError(t, old.Leave(t.Context()))
 }
 
 // F4: a broker was away while the fleet was upgraded.
@@ -232,6 +266,44 @@ func TestKeeper_TellsOfAnOutageOnce(t *testing.T) {
 	require.NoError(t, <-joined, "it comes in when the registry serves")
 	require.Contains(t, log.String(), "the registry serves again")
 	require.NoError(t, k.Leave(t.Context()))
+}
+
+// F3: of several dead whose machines say so each is removed as soon as the one before is.
+func TestKeeper_RemovesThoseProvenGoneWithoutAPause(t *testing.T) {
+	t.Parallel()
+	o := quick(t)
+	o.Pace = time.Hour
+	registry := membership.NewMemory(o.TTL)
+	var dead atomic.Bool
+	asked := func(_ context.Context, m membership.Member) error {
+		if m.ID == "survivor" || !dead.Load() {
+			return nil
+		}
+		return membership.ErrGone
+	}
+	survivor := open(t, registry, o)
+	require.NoError(t, survivor.Join(t.Context(), member("survivor"), asked))
+	for _, id := range []string{"a", "b", "c"} {
+		line := registry.Connect()
+		k := membership.New(line, o)
+		require.NoError(t, k.Join(t.Context(), member(id), asked))
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			defer cancel()
+			_ = k.Leave(ctx)
+		})
+		defer line.Cut()
+	}
+	await(t, "four", func() bool { return len(survivor.Current().Members) == 4 })
+	var views []*membership.View
+	stop := survivor.Watch(func(v *membership.View) { views = append(views, v) })
+	dead.Store(true)
+	for _, id := range []string{"a", "b", "c"} {
+		survivor.Suspect(id)
+	}
+	await(t, "one", func() bool { return len(survivor.Current().Members) == 1 })
+	stop()
+	require.Len(t, views, 4, "one removal in each view")
 }
 
 // Two brokers at one address: the older one is no more, whatever the registry says.

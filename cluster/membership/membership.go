@@ -29,13 +29,16 @@ var (
 	ErrNotMember = errors.New("membership: not a member of the fleet")
 	// ErrOtherEpoch is for a Probe to return.
 	ErrOtherEpoch = errors.New("membership: the other broker's view has another epoch")
+	// ErrGone is for a Probe to return: the process is certainly no more.
+	ErrGone = errors.New("membership: the other broker's process has ended")
 )
 
 // Probe asks another broker whether it lives; nil means yes. It must answer within
 // the time of ctx, 150 ms as a rule. It must ask for the member's ID and not only at
 // its address, where a new incarnation may answer for the one that died. An error
 // that wraps ErrOtherEpoch says that the member lives but does not confirm the epoch
-// of this broker's view.
+// of this broker's view. One that wraps ErrGone says that its process has ended: its
+// machine refuses connections to its port, or another process answers there.
 type Probe func(ctx context.Context, m Member) error
 
 // Source keeps the view for one incarnation of a broker: it joins once. Its methods

@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -60,18 +61,25 @@ func (o *observed) suspect(id string, now time.Time) {
 // listed takes an answer of the registry about who is healthy.
 func (o *observed) listed(entries []Entry, asked, now time.Time) {
 	o.healthy, o.healthyAt = make(map[string]Entry, len(entries)), asked
-	at := make(map[string]int, len(entries))
-	for _, e := range entries {
+	for _, e := range entries { // one may be listed twice, when it changed from one agent of Consul to another
 		if len(o.healthy) < maxMembers && e.check() == nil {
 			o.healthy[e.ID] = e
-			at[e.Address]++
 		}
 	}
 	o.missed(now)
+	o.crowded(now)
+}
+
+// crowded suspects the older of two incarnations at one address: it is no more.
+func (o *observed) crowded(now time.Time) {
+	at := make(map[string]int, len(o.healthy))
+	for _, e := range o.healthy {
+		at[e.Address]++
+	}
 	for _, m := range o.members() {
 		_, healthy := o.healthy[m.ID]
 		if others := at[m.Address]; others > 1 || others == 1 && !healthy {
-			o.suspect(m.ID, now) // two incarnations at one address: one of them is no more
+			o.suspect(m.ID, now)
 		}
 	}
 }
@@ -87,11 +95,16 @@ func (o *observed) missed(now time.Time) {
 	}
 }
 
+// members are those of the held view, or, before this broker is a member, of the
+// stored one.
 func (o *observed) members() []Entry {
-	if o.held == nil {
-		return nil
+	switch {
+	case o.held != nil:
+		return o.held.Members
+	case o.stored != nil:
+		return o.stored.Members
 	}
-	return o.held.Members
+	return nil
 }
 
 // adopt makes d the document this broker acts by and forgets what no longer concerns.
@@ -131,16 +144,16 @@ func latestRemoval(held, next *document, latest, now time.Time) time.Time {
 }
 
 // settleProbe takes the outcome of a probe.
-func (o *observed) settleProbe(id string, alive, confirmed bool, sent, now time.Time, again, later time.Duration) {
+func (o *observed) settleProbe(id string, failure error, confirmed bool, sent, now time.Time, again, later time.Duration) {
 	p := o.probes[id]
 	if p == nil {
 		return // no member any more
 	}
-	p.running, p.at = false, now
+	p.running, p.at, p.gone = false, now, errors.Is(failure, ErrGone)
 	if confirmed {
 		p.confirmed = sent
 	}
-	if !alive {
+	if failure != nil && !errors.Is(failure, ErrOtherEpoch) {
 		p.failures++
 		p.next = sent.Add(again)
 		return

@@ -2,7 +2,6 @@ package membership
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -58,19 +57,25 @@ func (k *Keeper) situation(now time.Time) *situation {
 
 // list begins to announce this broker once there is a view it could be added to: so
 // whoever is listed is, or was, a member or about to become one. A broker that the
-// living members do not understand is refused.
+// living members do not understand is refused, also when it is listed already: the
+// registry may have missed such a member for a moment.
 func (k *Keeper) list(s *situation) {
-	if k.listing || k.stored == nil || s.healthy == nil || k.phase != joining && k.phase != member {
+	if k.stored == nil || s.healthy == nil || k.phase != joining && k.phase != member {
 		return
 	}
 	if m := s.misfit(k.stored, k.self); m != nil && k.phase == joining {
+		if _, listed := s.healthy[m.ID]; !listed {
+			return // dead or only late: that shows within the wait
+		}
 		k.refuse(fmt.Errorf("%w: member %s at %s speaks protocol %d to %d, this broker %d to %d: %s",
 			ErrIncompatible, m.ID, m.Address, m.Oldest, m.Protocol, k.self.Oldest, k.self.Protocol, advice(k.self, *m)))
 		k.decided()
 		return
 	}
-	k.listing = true
-	k.work.Go(k.announce)
+	if !k.listing {
+		k.listing = true
+		k.work.Go(k.announce)
+	}
 }
 
 // advice says what an operator has to do so that two brokers work together.
@@ -115,10 +120,9 @@ func (k *Keeper) ask(m Entry, now time.Time) {
 		ctx, cancel := context.WithTimeout(k.life, k.opt.ProbeTimeout)
 		err := k.probe(ctx, Member{ID: m.ID, Address: m.Address})
 		cancel()
-		alive := err == nil || errors.Is(err, ErrOtherEpoch)
 		k.mu.Lock()
 		same := err == nil && k.held.Epoch == epoch
-		k.settleProbe(m.ID, alive, same, now, k.opt.Now(), k.opt.ProbeTimeout, k.opt.Grace)
+		k.settleProbe(m.ID, err, same, now, k.opt.Now(), k.opt.ProbeTimeout, k.opt.Grace)
 		k.mu.Unlock()
 		k.look()
 	})
