@@ -74,14 +74,15 @@ type Fleet struct {
 	courier  *actor.PID
 	unwatch  func()
 
-	changes   sync.Mutex    // around changed and last
-	changed   chan struct{} // closed at the next change of the view
-	last      *membership.View
-	newest    atomic.Uint64 // the highest epoch that another broker spoke of
-	leaving   atomic.Bool
-	started   chan struct{} // closed when StartMember has returned
-	sweepDone chan struct{}
-	stopSweep context.CancelFunc
+	changes sync.Mutex    // around changed and last
+	changed chan struct{} // closed at the next change of the view
+	last    *membership.View
+	newest  atomic.Uint64 // the highest epoch that another broker spoke of
+	leaving atomic.Bool
+	started chan struct{} // closed when StartMember has returned
+	life    context.Context
+	end     context.CancelFunc
+	work    sync.WaitGroup // of what runs until life ends
 }
 
 // NewSystem makes the actor system everything of a broker runs in.
@@ -105,7 +106,8 @@ func Start(system *actor.ActorSystem, kinds []*cluster.Kind, cfg Config) (*Fleet
 		return nil, errors.New("fleet: TLS between brokers is not optional")
 	}
 	f := &Fleet{cfg: cfg, source: cfg.Source, system: system, provider: &provider{ready: make(chan struct{})},
-		started: make(chan struct{}), sweepDone: make(chan struct{}), changed: make(chan struct{})}
+		started: make(chan struct{}), changed: make(chan struct{})}
+	f.life, f.end = context.WithCancel(context.Background())
 	f.lookup = newLookup(f)
 	config := cluster.Configure(cfg.Name, f.provider, f.lookup, f.remoteConfig(),
 		cluster.WithKinds(kinds...), cluster.WithRequestTimeout(time.Second))
@@ -114,14 +116,13 @@ func Start(system *actor.ActorSystem, kinds []*cluster.Kind, cfg Config) (*Fleet
 	// Before the library's own: what is sent to other brokers leaves in envelopes.
 	system.ProcessRegistry.RegisterAddressResolver(f.resolve)
 	if err := f.startMember(); err != nil {
+		f.end()
 		return nil, err
 	}
 	f.courier, _ = system.Root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return courier{f: f, unknown: map[string]bool{}} },
 		actor.WithReceiverMiddleware(outlive(cfg.Logger))), courierName)
 	f.self = membership.Member{ID: system.ID, Address: system.Address()}
-	sweep, stop := context.WithCancel(context.Background())
-	f.stopSweep = stop
-	go f.sweepLoop(sweep)
+	f.work.Go(f.sweepLoop)
 	return f, nil
 }
 
@@ -181,6 +182,7 @@ func (f *Fleet) onView(now *membership.View) {
 		return
 	}
 	f.cfg.Logger.Info("the fleet changed", "epoch", now.Epoch, "brokers", len(now.Members), "protocol", now.Protocol)
+	f.greet(before, now)
 	f.lookup.endForeign(now)
 	close(closing)
 	if f.cfg.Moved != nil {
@@ -263,14 +265,14 @@ func (f *Fleet) Address() string { return f.system.Address() }
 
 // Stop ends all grains of this broker and the system itself.
 func (f *Fleet) Stop(ctx context.Context) {
-	f.stopSweep()
-	<-f.sweepDone
 	if f.unwatch != nil {
 		if err := f.source.Leave(ctx); err != nil {
 			f.cfg.Logger.Warn("the fleet could not be told that this broker leaves; the others will find out", "error", err)
 		}
 		f.unwatch()
 	}
+	f.end()
+	f.work.Wait()
 	<-f.started
 	f.leaving.Store(true)
 	f.lookup.Shutdown()
@@ -321,8 +323,7 @@ func (f *Fleet) Retire(kind, id string, self *actor.PID) {
 }
 
 // sweepLoop gives back the memory of sessions that nobody talks about.
-func (f *Fleet) sweepLoop(ctx context.Context) {
-	defer close(f.sweepDone)
+func (f *Fleet) sweepLoop() {
 	if f.cfg.Idle <= 0 {
 		return
 	}
@@ -330,7 +331,7 @@ func (f *Fleet) sweepLoop(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-f.life.Done():
 			return
 		case now := <-tick.C:
 			f.lookup.passivateIdle(now.Add(-f.cfg.Idle))

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
-	"opensessionmanager/cluster/membership"
 	"opensessionmanager/messages"
 )
 
@@ -139,27 +137,6 @@ func (c courier) warnUnknown(name string, err error) {
 func (c courier) pong(ctx actor.Context, env *messages.Envelope, msg proto.Message) {
 	if _, ok := msg.(*messages.Ping); ok && env.GetSender() != nil {
 		ctx.Send(env.GetSender(), &messages.Pong{MemberId: c.f.self.ID, Epoch: c.f.source.Current().Epoch})
-	}
-}
-
-// probe asks another broker whether the process that joined still lives.
-func (f *Fleet) probe(ctx context.Context, m membership.Member) error {
-	a := &asking{answers: make(chan answer, 1)}
-	self, _ := f.system.ProcessRegistry.Add(a, "probe"+f.system.ProcessRegistry.NextId())
-	defer f.system.ProcessRegistry.Remove(self)
-	f.post(m.Address, &messages.Envelope{Actor: courierName, Sender: self}, &messages.Ping{}, 0)
-	select {
-	case got := <-a.answers:
-		pong, ok := got.msg.(*messages.Pong)
-		if !ok || pong.GetMemberId() != m.ID {
-			return fmt.Errorf("fleet: %s is another process now", m.Address)
-		}
-		if pong.GetEpoch() != f.source.Current().Epoch {
-			return fmt.Errorf("fleet: %s: %w", m.Address, membership.ErrOtherEpoch)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("fleet: %s does not answer: %w", m.Address, ctx.Err())
 	}
 }
 

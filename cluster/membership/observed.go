@@ -156,6 +156,9 @@ func (o *observed) settleProbe(id string, failure error, confirmed bool, sent, n
 	if failure != nil && !errors.Is(failure, ErrOtherEpoch) {
 		p.failures++
 		p.next = sent.Add(again)
+		if p.gone {
+			o.suspect(id, now) // it need not be missed by the registry first
+		}
 		return
 	}
 	p.failures = 0

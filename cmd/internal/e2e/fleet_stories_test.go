@@ -98,11 +98,28 @@ func TestFleet_ComesBackAfterTheDeathOfAllBrokers(t *testing.T) {
 	for _, b := range f.brokers {
 		b.proc.kill()
 	}
-	for _, b := range f.brokers {
+	died := time.Now()
+	for i, b := range f.brokers { // each waits until it is ready, so the first one is alone with the dead
+		began := time.Now()
 		b.start()
+		t.Logf("broker %d is ready %v after its start, %v after the death of all", i+1, time.Since(began).Round(time.Millisecond), time.Since(died).Round(time.Millisecond))
 	}
 	load.check(f.brokers...)
 	require.NotContains(t, f.logs(), "panic")
+}
+
+// F3 in containers: those who come have other addresses than the dead.
+func TestFleet_ComesBackElsewhereAfterTheDeathOfAllBrokers(t *testing.T) {
+	f := startFleet(t, 3, 0)
+	for _, b := range f.brokers {
+		b.proc.kill()
+	}
+	began := time.Now()
+	another := f.add()
+	t.Logf("the first broker is ready %v after its start", time.Since(began).Round(time.Millisecond))
+	all, err := f.at(another).sessions()
+	require.NoError(t, err)
+	require.Empty(t, all)
 }
 
 // F19: without Consul what there is can be read, nothing is accepted that could be
