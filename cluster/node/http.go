@@ -18,6 +18,7 @@ import (
 	"opensessionmanager/http/admin/adminclient"
 	"opensessionmanager/http/agentws"
 	"opensessionmanager/http/audit"
+	"opensessionmanager/http/dnsmapping"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/http/oauth"
 	"opensessionmanager/http/rest"
@@ -262,8 +263,8 @@ func (n *Node) openAdminPort() error {
 	if err != nil {
 		return err
 	}
-	handler := admin.Handler(admin.Config{Credential: credential, OAuth: n.auth, BrokerVersion: version.String(), Logger: n.log, Audit: n.audit})
-	n.admin, err = n.port("admin", config.Connector{Port: n.opt.Config.Admin.Port, BindHost: "127.0.0.1"}, handler, limits{header: 8 << 10, body: 64 << 10})
+	handler := admin.Handler(admin.Config{Credential: credential, OAuth: n.auth, DNSMappings: dnsmapping.New(n.store), BrokerVersion: version.String(), Logger: n.log, Audit: n.audit})
+	n.admin, err = n.port("admin", config.Connector{Port: n.opt.Config.Admin.Port, BindHost: "127.0.0.1"}, handler, limits{header: 8 << 10, body: admin.MaxBodyBytes})
 	if err != nil {
 		return err
 	}

@@ -20,12 +20,14 @@ import (
 
 	"opensessionmanager/http/admin/adminclient"
 	"opensessionmanager/http/audit"
+	"opensessionmanager/http/dnsmapping"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/http/oauth"
 )
 
-// MaxBodyBytes bounds a command's request; the port need not take more.
-const MaxBodyBytes = 64 << 10
+// MaxBodyBytes bounds a command's request; the port need not take more. A file of DNS
+// mappings is the largest.
+const MaxBodyBytes = dnsmapping.MaxBytes + 64<<10
 
 // commandTimeout bounds the work of a command.
 const commandTimeout = 20 * time.Second
@@ -45,6 +47,7 @@ const (
 type Config struct {
 	Credential    string // see Credential
 	OAuth         *oauth.Server
+	DNSMappings   *dnsmapping.Mappings
 	BrokerVersion string // named in software statements
 	Logger        *slog.Logger
 	Audit         *audit.Trail // nil: there is only the log
@@ -133,6 +136,7 @@ func fail(rc *fasthttp.RequestCtx, err error) {
 		code   string
 	}{
 		{errBody, fasthttp.StatusBadRequest, codeInvalid},
+		{dnsmapping.ErrFile, fasthttp.StatusBadRequest, codeInvalid},
 		{oauth.ErrName, fasthttp.StatusBadRequest, codeInvalid},
 		{oauth.ErrNameTaken, fasthttp.StatusConflict, codeTaken},
 		{oauth.ErrUnknownClient, fasthttp.StatusNotFound, codeNotFound},

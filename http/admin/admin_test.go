@@ -27,6 +27,7 @@ import (
 
 	"opensessionmanager/http/admin"
 	"opensessionmanager/http/admin/adminclient"
+	"opensessionmanager/http/dnsmapping"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/http/oauth"
 	"opensessionmanager/persistence/memory"
@@ -81,7 +82,7 @@ func start(t *testing.T) *broker {
 	require.NoError(t, os.WriteFile(filepath.Join(b.dir, "ca.pem"), ca, 0o600))
 	b.port, err = listen.New(listen.Config{
 		Name: "admin", Addr: "127.0.0.1:0", TLS: certificate, Logger: logger, MaxBodyBytes: admin.MaxBodyBytes,
-		Handler: admin.Handler(admin.Config{Credential: credential, OAuth: b.oauth, BrokerVersion: "1.0.0", Logger: logger}),
+		Handler: admin.Handler(admin.Config{Credential: credential, OAuth: b.oauth, DNSMappings: dnsmapping.New(store), BrokerVersion: "1.0.0", Logger: logger}),
 	})
 	require.NoError(t, err)
 	b.port.Start()
@@ -211,7 +212,7 @@ func handler(t *testing.T) (fasthttp.RequestHandler, string) {
 	b := start(t)
 	credential, err := admin.Credential(b.dir)
 	require.NoError(t, err)
-	return admin.Handler(admin.Config{Credential: credential, OAuth: b.oauth, BrokerVersion: "1", Logger: slog.New(slog.DiscardHandler)}), "Bearer " + credential
+	return admin.Handler(admin.Config{Credential: credential, OAuth: b.oauth, DNSMappings: dnsmapping.New(memory.New()), BrokerVersion: "1", Logger: slog.New(slog.DiscardHandler)}), "Bearer " + credential
 }
 
 // C20: without the random credential nothing is said but 401, not even what exists.
@@ -260,7 +261,7 @@ func FuzzHandler(f *testing.F) {
 		ConnectionTokenLifetime: time.Hour, SessionAlive: func(string) bool { return true },
 	})
 	require.NoError(f, err)
-	h := admin.Handler(admin.Config{Credential: "c", OAuth: server, BrokerVersion: "1", Logger: slog.New(slog.DiscardHandler)})
+	h := admin.Handler(admin.Config{Credential: "c", OAuth: server, DNSMappings: dnsmapping.New(memory.New()), BrokerVersion: "1", Logger: slog.New(slog.DiscardHandler)})
 	f.Add("unregister-api-client", `{"clientId":"x"}`)
 	f.Add("deactivate-software-statement", `{"softwareStatement":"eyJpZCI6MX0="}`)
 	f.Add("describe-api-clients", `{}`)

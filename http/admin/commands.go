@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"opensessionmanager/http/admin/adminclient"
+	"opensessionmanager/http/dnsmapping"
 	"opensessionmanager/http/oauth"
 )
 
@@ -32,6 +33,22 @@ func table(cfg Config) map[string]command {
 		}),
 		"deactivate-software-statement": typed(func(ctx context.Context, in adminclient.SoftwareStatement) (adminclient.Empty, error) {
 			return adminclient.Empty{}, statements.Deactivate(ctx, in.SoftwareStatement)
+		}),
+		"register-server-dns-mappings": typed(func(ctx context.Context, in adminclient.DNSMappingsFile) (adminclient.Count, error) {
+			mappings, err := dnsmapping.Parse([]byte(in.Content))
+			if err != nil {
+				return adminclient.Count{}, err
+			}
+			return adminclient.Count{Count: len(mappings)}, cfg.DNSMappings.Register(ctx, mappings)
+		}),
+		"describe-server-dns-mappings": typed(func(ctx context.Context, _ adminclient.Empty) (adminclient.DNSMappings, error) {
+			all, err := cfg.DNSMappings.Describe(ctx)
+			list := adminclient.DNSMappings{Mappings: make([]adminclient.DNSMapping, len(all))}
+			for i, m := range all {
+				list.Mappings[i] = adminclient.DNSMapping{ServerIDType: string(m.Type), ServerID: m.ServerID,
+					DNSNames: adminclient.DNSNames{Internal: m.Names.Internal, External: m.Names.External}}
+			}
+			return list, err
 		}),
 		"describe-agent-clients":  listing(agents.Describe),
 		"unregister-agent-client": unregistering(agents.Unregister),

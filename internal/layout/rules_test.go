@@ -26,9 +26,10 @@ var who = []struct {
 	// the doors
 	{"http/listen", nil},
 	{"http/audit", []string{"http/listen"}},
+	{"http/dnsmapping", []string{"persistence"}},
 	{"http/oauth", []string{"persistence", "http/audit", "http/listen"}},
 	{"http/admin/adminclient", nil}, // linked into the command line, so it knows nothing of the broker
-	{"http/admin", []string{"persistence", "http/admin/adminclient", "http/audit", "http/listen", "http/oauth", "internal/certs"}},
+	{"http/admin", []string{"persistence", "http/admin/adminclient", "http/audit", "http/dnsmapping", "http/listen", "http/oauth", "internal/certs"}},
 	{"http/agentws", []string{"messages", "http/audit", "http/listen", "http/oauth", "internal/agentproto"}},
 	{"http/rest/openapi", nil},
 	{"http/rest/apitest", []string{"http/rest/openapi"}},

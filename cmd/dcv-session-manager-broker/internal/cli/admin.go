@@ -23,6 +23,8 @@ type AdminAPI interface {
 	DeactivateSoftwareStatement(ctx context.Context, statement string) error
 	DescribeAgentClients(ctx context.Context) ([]adminclient.Client, error)
 	UnregisterAgentClient(ctx context.Context, id string) error
+	RegisterServerDNSMappings(ctx context.Context, path string, content []byte) (count int, err error)
+	DescribeServerDNSMappings(ctx context.Context) ([]adminclient.DNSMapping, error)
 	Close()
 }
 
@@ -31,6 +33,7 @@ func (a App) adminCommands(f *flags) []*cobra.Command {
 		a.registerAPIClient(f), a.describeAPIClients(f), a.unregisterAPIClient(f),
 		a.generateSoftwareStatement(f), a.describeSoftwareStatements(f), a.deactivateSoftwareStatement(f),
 		a.describeAgentClients(f), a.unregisterAgentClient(f),
+		a.registerServerDNSMappings(f), a.describeServerDNSMappings(f),
 	}
 }
 

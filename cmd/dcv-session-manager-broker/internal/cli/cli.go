@@ -96,7 +96,6 @@ func (a App) root() *cobra.Command {
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SuggestionsMinimumDistance = 2
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&f.config, "config", "", "configuration file (default "+config.DefaultPath+" if it exists)")
 	root.PersistentFlags().StringVar(&f.output, "output", "text", "form of the answer of an admin command: text or json")

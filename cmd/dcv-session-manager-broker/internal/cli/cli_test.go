@@ -22,6 +22,8 @@ import (
 type fakeBroker struct {
 	clients    []adminclient.Client
 	statements []adminclient.Statement
+	mappings   []adminclient.DNSMapping
+	loaded     string
 	err        error
 }
 
@@ -53,6 +55,15 @@ func (f *fakeBroker) DescribeAgentClients(context.Context) ([]adminclient.Client
 }
 
 func (f *fakeBroker) UnregisterAgentClient(context.Context, string) error { return f.err }
+
+func (f *fakeBroker) RegisterServerDNSMappings(_ context.Context, _ string, content []byte) (int, error) {
+	f.loaded = string(content)
+	return 2, f.err
+}
+
+func (f *fakeBroker) DescribeServerDNSMappings(context.Context) ([]adminclient.DNSMapping, error) {
+	return f.mappings, f.err
+}
 
 func (f *fakeBroker) Close() {}
 
@@ -179,7 +190,7 @@ func TestExitCodes(t *testing.T) {
 func TestHelp_HasExamples(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"", "register-api-client", "describe-api-clients", "unregister-api-client", "generate-software-statement", "describe-software-statements",
-		"deactivate-software-statement", "describe-agent-clients", "unregister-agent-client"} {
+		"deactivate-software-statement", "describe-agent-clients", "unregister-agent-client", "register-server-dns-mappings", "describe-server-dns-mappings"} {
 		r := run(t, &fakeBroker{}, strings.Fields(command+" --help")...)
 		require.Contains(t, r.out, "Examples:\n  dcv-session-manager-broker", command)
 	}

@@ -72,12 +72,18 @@ func prettyList(items []string) string {
 }
 
 func prettyObject(members ...string) string {
+	if len(members) == 0 {
+		return "{ }"
+	}
 	var lines []string
 	for i := 0; i < len(members); i += 2 {
 		lines = append(lines, "  "+quoted(members[i])+" : "+members[i+1])
 	}
 	return "{\n" + strings.Join(lines, ",\n") + "\n}"
 }
+
+// indented puts an object inside another one.
+func indented(object string) string { return strings.ReplaceAll(object, "\n", "\n  ") }
 
 // noNull makes an empty list "[]" in JSON, never "null".
 func noNull(clients []adminclient.Client) []adminclient.Client {
