@@ -24,6 +24,7 @@ func (n *Node) openAudit(context.Context) error {
 		return err
 	}
 	n.onStop(trail.Close)
+	n.auditLog = trail
 	n.audit = audit.New(trail.Logger(), n.log)
 	return nil
 }

@@ -28,6 +28,7 @@ import (
 	"opensessionmanager/internal/certs"
 	"opensessionmanager/internal/config"
 	"opensessionmanager/internal/heap"
+	"opensessionmanager/internal/logging"
 	"opensessionmanager/persistence"
 	"opensessionmanager/persistence/consul"
 	"opensessionmanager/persistence/embedded"
@@ -55,6 +56,7 @@ type Node struct {
 	probed atomic.Int64 // unix seconds of the last probe of a failing store
 
 	audit     *audit.Trail
+	auditLog  *logging.Log
 	throttle  *listen.Throttle[netip.Addr] // by caller
 	store     persistence.Store
 	committer *persistence.Committer
@@ -73,6 +75,7 @@ type Node struct {
 	cancel    context.CancelFunc
 
 	client, agent, admin *listen.Server
+	scrapes              *listen.Server // nil without metrics-port
 	api                  atomic.Pointer[rest.Server]
 
 	stops []func(context.Context) error // in the order of starting
@@ -95,6 +98,7 @@ func Start(ctx context.Context, opt Options) (*Node, error) {
 		{"prepare the keys and clients", n.openAuthorization},
 		{"join the fleet", n.joinFleet},
 		{"listen", n.listen},
+		{"show metrics", n.showMetrics},
 		{"load the sessions", n.load},
 	} {
 		if err := step.run(ctx); err != nil {

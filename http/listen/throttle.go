@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -27,6 +28,7 @@ const maxCallers = 16384
 // asked without taking, and gives back more than was taken.
 type Throttle[K comparable] struct {
 	interval, tolerance time.Duration
+	refused             atomic.Int64
 
 	mu  sync.Mutex
 	due *simplelru.LRU[K, time.Time]
@@ -52,6 +54,7 @@ func (t *Throttle[K]) Allow(caller K, now time.Time) (wait time.Duration, ok boo
 		due = now
 	}
 	if wait = due.Sub(now) - t.tolerance; wait > 0 {
+		t.refused.Add(1)
 		return wait, false
 	}
 	t.due.Add(caller, due.Add(t.interval))
@@ -68,6 +71,9 @@ func (t *Throttle[K]) Exhausted(caller K, now time.Time) (wait time.Duration, ex
 	}
 	return wait, true
 }
+
+// Refused is how often Allow said no since the start.
+func (t *Throttle[K]) Refused() int64 { return t.refused.Load() }
 
 // Throttled puts a Throttle by the caller's address in front of a port. Requests for the
 // paths in free are always answered. refused is told of who is sent away; it must bound

@@ -46,6 +46,7 @@ type Config struct {
 	Fleet         Fleet         `group:"Other brokers"`
 	Consul        Consul        `group:"Consul"`
 	Persistence   Persistence   `group:"External database"`
+	Prometheus    Prometheus    `group:"Prometheus metrics"`
 	Metrics       Metrics       `group:"CloudWatch metrics"`
 	Vendor        Vendor        `group:"Accepted, without effect"`
 }
@@ -152,6 +153,12 @@ type Autorun struct {
 type Proxies struct {
 	Trusted  []string `prop:"trusted-proxies" default:"" doc:"Addresses or networks (10.0.0.0/16) of the load balancers in front, separated by commas. Only what these say about who calls is believed: by proxy-protocol, or by X-Forwarded-For with enable-throttling-forward-header."`
 	Protocol string   `prop:"proxy-protocol" default:"off" oneof:"off,client,agent,both" doc:"Ports on which the trusted proxies begin every connection with a PROXY protocol header (version 1 or 2), which names the caller: the port of the client API, the one of the agents, or both. There, connections of a trusted proxy without the header are closed, and so are those of anybody else with one."`
+}
+
+// Prometheus is the listener for scrapes.
+type Prometheus struct {
+	Port     int    `prop:"metrics-port" default:"0" range:"0..65535" doc:"Port of https://.../metrics for Prometheus, with the client API's certificate. 0: there is none. Whoever reaches it can read the figures."`
+	BindHost string `prop:"metrics-bind-host" default:"127.0.0.1" doc:"Address that it listens on."`
 }
 
 // Throttling bounds the request rate of each caller.

@@ -77,6 +77,8 @@ func keyCases(existing string) []keyCase {
 		{"log-rotation", "hourly", func(c *Config) any { return c.Logging.Rotation }, "hourly"},
 		{"log-max-file-size-mb", "100", func(c *Config) any { return c.Logging.MaxFileSize }, 100},
 		{"log-files-kept", "3", func(c *Config) any { return c.Logging.KeepFiles }, 3},
+		{"metrics-port", "9464", func(c *Config) any { return c.Prometheus.Port }, 9464},
+		{"metrics-bind-host", "10.0.0.1", func(c *Config) any { return c.Prometheus.BindHost }, "10.0.0.1"},
 		{"audit-log-directory", "/var/log/audit", func(c *Config) any { return c.Logging.AuditDirectory }, Path("/var/log/audit")},
 		{"audit-log-rotation", "never", func(c *Config) any { return c.Logging.AuditRotation }, "never"},
 		{"audit-log-max-file-size-mb", "7", func(c *Config) any { return c.Logging.AuditMaxFileSize }, 7},

@@ -27,6 +27,7 @@ var who = []struct {
 	{"http/listen", nil},
 	{"http/audit", []string{"http/listen"}},
 	{"http/dnsmapping", []string{"persistence"}},
+	{"http/metrics", []string{"http/listen"}},
 	{"http/oauth", []string{"persistence", "http/audit", "http/listen"}},
 	{"http/admin/adminclient", nil}, // linked into the command line, so it knows nothing of the broker
 	{"http/admin", []string{"persistence", "http/admin/adminclient", "http/audit", "http/dnsmapping", "http/listen", "http/oauth", "internal/certs"}},
