@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -169,7 +170,11 @@ func (k *Keeper) tell(d *document) {
 // unreadable refuses a document that is not ours: a broker that wants to join gives
 // up, a member keeps its view, and nobody overwrites what it does not understand.
 func (k *Keeper) unreadable(place Stored, why error) error {
-	why = fmt.Errorf("%w (%s; if it is nobody's, delete it and the members write it anew)", why, k.registry.Place())
+	hint := "" // what a later version wrote is not nobody's
+	if errors.Is(why, ErrForeign) {
+		hint = "; if it is nobody's, delete it and the members write it anew"
+	}
+	why = fmt.Errorf("%w (%s%s)", why, k.registry.Place(), hint)
 	k.mu.Lock()
 	k.asked, k.garbled, k.version, k.stored, k.missing = true, true, place.Version, nil, time.Time{}
 	fate := k.refuse(why)

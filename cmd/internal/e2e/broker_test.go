@@ -17,6 +17,7 @@ import (
 type broker struct {
 	t                                *testing.T
 	dir, file                        string
+	program                          string
 	clientPort, agentPort, adminPort int
 	log                              *logbook
 	proc                             *process
@@ -28,7 +29,7 @@ type broker struct {
 // newBroker writes a configuration file; settings are lines of it that win over ours.
 func newBroker(t *testing.T, settings ...string) *broker {
 	t.Helper()
-	b := &broker{t: t, dir: t.TempDir(), clientPort: freePort(t), agentPort: freePort(t), adminPort: freePort(t)}
+	b := &broker{t: t, program: brokerProgram, dir: t.TempDir(), clientPort: freePort(t), agentPort: freePort(t), adminPort: freePort(t)}
 	b.log = newLogbook(t, "the broker")
 	b.file = filepath.Join(b.dir, "broker.properties")
 	b.configure(settings...)
@@ -53,7 +54,14 @@ func (b *broker) configure(settings ...string) {
 // startBroker runs a broker with a registered API client and a software statement.
 func startBroker(t *testing.T, settings ...string) *broker {
 	t.Helper()
+	return startBrokerOf(t, brokerProgram, settings...)
+}
+
+// startBrokerOf runs a broker of a program.
+func startBrokerOf(t *testing.T, program string, settings ...string) *broker {
+	t.Helper()
 	b := newBroker(t, settings...)
+	b.program = program
 	b.start()
 	b.api = b.newClient("portal")
 	b.statementFile = filepath.Join(b.dir, "statement")
@@ -71,7 +79,7 @@ func (b *broker) newStatement() string {
 // start returns when the broker says that it is well.
 func (b *broker) start() {
 	b.t.Helper()
-	b.proc = start(b.t, b.log, brokerProgram, "--config", b.file)
+	b.proc = start(b.t, b.log, b.program, "--config", b.file)
 	await(b.t, "a healthy broker", func() error {
 		if !b.proc.running() {
 			b.t.Fatal("the broker ended instead of starting")
@@ -101,7 +109,7 @@ func (b *broker) healthy() error {
 // admin runs an admin command, which must succeed, and returns what it printed.
 func (b *broker) admin(args ...string) string {
 	b.t.Helper()
-	o := command(b.t, brokerProgram, append([]string{"--config", b.file}, args...)...)
+	o := command(b.t, b.program, append([]string{"--config", b.file}, args...)...)
 	require.Zero(b.t, o.code, "%v: %s", args, o.stderr)
 	return o.stdout
 }

@@ -36,10 +36,16 @@ type fleet struct {
 // startFleet runs n brokers and some hosts, which all brokers show.
 func startFleet(t *testing.T, n, hosts int) *fleet {
 	t.Helper()
+	return startFleetOf(t, hosts, slices.Repeat([]string{brokerProgram}, n)...)
+}
+
+// startFleetOf runs brokers of several programs.
+func startFleetOf(t *testing.T, hosts int, programs ...string) *fleet {
+	t.Helper()
 	long(t, "it needs a fleet of processes")
 	f := &fleet{t: t, consul: consultest.Start(t, consultest.Options{}), hosts: map[string]*simulated{}}
-	for range n {
-		f.add()
+	for _, program := range programs {
+		f.addOf(program)
 	}
 	first := f.brokers[0]
 	f.api = first.newClient("portal")
@@ -50,7 +56,7 @@ func startFleet(t *testing.T, n, hosts int) *fleet {
 	}
 	for i := range hosts {
 		name := fmt.Sprintf("host-%d", i)
-		home := f.brokers[i%n]
+		home := f.brokers[i%len(f.brokers)]
 		home.statementFile = first.statementFile
 		f.hosts[name] = home.simulate(name, agent.Limits{MaxVirtual: -1, MaxPerUser: -1, MaxConsole: 1}, f.without(home)...)
 	}
@@ -60,6 +66,22 @@ func startFleet(t *testing.T, n, hosts int) *fleet {
 
 // add starts one more broker.
 func (f *fleet) add() *broker {
+	f.t.Helper()
+	return f.addOf(brokerProgram)
+}
+
+// addOf starts one more broker, of a program.
+func (f *fleet) addOf(program string) *broker {
+	f.t.Helper()
+	b := f.prepare()
+	b.program = program
+	b.start()
+	f.brokers = append(f.brokers, b)
+	return b
+}
+
+// prepare configures one more broker.
+func (f *fleet) prepare() *broker {
 	f.t.Helper()
 	b := newBroker(f.t,
 		"consul-address = "+f.consul.Address(),
@@ -75,8 +97,6 @@ func (f *fleet) add() *broker {
 			require.NoError(f.t, os.WriteFile(filepath.Join(to, name), data, 0o600))
 		}
 	}
-	b.start()
-	f.brokers = append(f.brokers, b)
 	return b
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -22,6 +23,7 @@ type hostOptions struct {
 	perUser      int
 	keepSessions bool
 	consoleOwner string
+	agent        string // the agent program, "" is ours
 }
 
 // host is a stand-in DCV host and its agent, two processes.
@@ -88,7 +90,7 @@ func (h *host) folder() string   { return filepath.Join(h.dir, "host-1") }
 
 func (h *host) startAgent() {
 	h.t.Helper()
-	h.agent = start(h.t, h.log, agentProgram, "--config", h.confFile())
+	h.agent = start(h.t, h.log, cmp.Or(h.options.agent, agentProgram), "--config", h.confFile())
 }
 
 func (h *host) agentLog() string {
