@@ -78,6 +78,7 @@ type Fleet struct {
 	changed chan struct{} // closed at the next change of the view
 	last    *membership.View
 	newest  atomic.Uint64 // the highest epoch that another broker spoke of
+	joined  atomic.Bool   // and everybody here was told who else is in the fleet
 	leaving atomic.Bool
 	started chan struct{} // closed when StartMember has returned
 	life    context.Context
@@ -164,6 +165,7 @@ func (f *Fleet) Join(ctx context.Context) error {
 	}
 	stop := f.source.Watch(f.onView)
 	f.unwatch = func() { stop(); f.system.EventStream.Unsubscribe(lost) }
+	f.joined.Store(true)
 	return nil
 }
 
@@ -203,6 +205,9 @@ func (f *Fleet) Self() membership.Member { return f.self }
 // Contact is nil while this broker's view can be trusted: nobody spoke of a newer one,
 // and the source, or a majority, confirmed it lately.
 func (f *Fleet) Contact() error {
+	if !f.joined.Load() { // the source may be a member already, and the roster still alone
+		return membership.ErrNotMember
+	}
 	if f.newest.Load() > f.source.Current().Epoch {
 		return ErrBehind
 	}

@@ -71,6 +71,14 @@ type fixture struct {
 // start is a fleet of one with echo grains of the kinds session and server.
 func start(t testing.TB, most int, change ...func(*Config)) *fixture {
 	t.Helper()
+	f := prepare(t, most, change...)
+	require.NoError(t, f.Join(t.Context()))
+	return f
+}
+
+// prepare is one that has not joined.
+func prepare(t testing.TB, most int, change ...func(*Config)) *fixture {
+	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
 	f := &fixture{}
 	var err error
@@ -87,7 +95,6 @@ func start(t testing.TB, most int, change ...func(*Config)) *fixture {
 		cluster.NewKind(messages.KindSession, props), cluster.NewKind(messages.KindServer, props)}, cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { f.Stop(context.Background()) })
-	require.NoError(t, f.Join(t.Context()))
 	return f
 }
 
