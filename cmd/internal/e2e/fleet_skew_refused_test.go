@@ -8,11 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"opensessionmanager/persistence"
 )
-
-func persistenceKey(kind, id string) persistence.Key { return persistence.Key{Kind: kind, ID: id} }
 
 // F47: a broker that speaks no protocol of the fleet's is refused, says why and what to
 // do, and the fleet does not notice.

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/messages"
+	"opensessionmanager/persistence"
 	"opensessionmanager/persistence/consul"
 )
 
@@ -100,7 +101,7 @@ func (f *fleet) stored(kind, id string, into proto.Message) {
 	store, err := consul.Open(consul.Config{Addresses: []string{f.consul.Address()}})
 	require.NoError(f.t, err)
 	defer func() { _ = store.Close() }()
-	record, err := store.Load(f.t.Context(), persistenceKey(kind, id))
+	record, err := store.Load(f.t.Context(), persistence.Key{Kind: kind, ID: id})
 	require.NoError(f.t, err)
 	require.NoError(f.t, proto.Unmarshal(record.Data, into))
 }
