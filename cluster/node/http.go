@@ -3,9 +3,11 @@ package node
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -32,8 +34,8 @@ import (
 // maxAgentForm bounds the bodies of the agent port in bytes.
 const maxAgentForm = 64 << 10
 
-// clientRefresh is how soon a change of API clients made elsewhere is seen here.
-const clientRefresh = 5 * time.Second
+// clientRefresh is how soon a change that an administrator made elsewhere is seen here.
+const clientRefresh = 500 * time.Millisecond
 
 func (n *Node) openAuthorization(ctx context.Context) error {
 	keys, err := oauth.LoadKeys(ctx, n.store)
@@ -42,14 +44,20 @@ func (n *Node) openAuthorization(ctx context.Context) error {
 	}
 	n.keys = keys
 	cfg := n.opt.Config
+	roots, err := authServerRoots(string(cfg.Authorization.AuthServerCA))
+	if err != nil {
+		return err
+	}
 	n.auth, err = oauth.New(ctx, oauth.Config{
-		Store: n.store, Keys: keys, Logger: n.log, Audit: n.audit, Now: time.Now,
+		Store: n.store, Keys: keys, Logger: n.log, Audit: n.audit, Now: time.Now, AuthServerRoots: roots, EpochFile: n.epochFile(),
+		EnableServer:        cfg.Authorization.EnableServer,
 		EnableAuthorization: cfg.Authorization.EnableClient, EnableAgentAuthorization: cfg.Authorization.EnableAgent,
 		ConnectionTokenLifetime: cfg.Sessions.TokenDuration, SessionAlive: n.sessionAlive,
 	})
 	if err != nil {
 		return err
 	}
+	n.onStop(func(context.Context) error { n.auth.Close(); return nil })
 	n.background(func(ctx context.Context) { n.auth.Run(ctx, clientRefresh) })
 	if !cfg.Authorization.EnableClient {
 		n.log.Warn("authorization is off: whoever reaches the client port controls every session", "key", "enable-authorization")
@@ -58,6 +66,30 @@ func (n *Node) openAuthorization(ctx context.Context) error {
 		n.log.Warn("agent authorization is off: whoever reaches the agent port can pose as a DCV server", "key", "enable-agent-authorization")
 	}
 	return nil
+}
+
+// epochFile is where the age of the store is remembered; a store in memory has none.
+func (n *Node) epochFile() string {
+	if n.opt.Store != nil || n.opt.Config.Storage.StateStore == "memory" {
+		return ""
+	}
+	return filepath.Join(n.workingPath(), "authorization-epoch")
+}
+
+// authServerRoots reads the CA of external authorization servers; nil are the machine's.
+func authServerRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("auth-server-ca-file: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("auth-server-ca-file: %s holds no certificate", file)
+	}
+	return roots, nil
 }
 
 // sessionAlive says whether connection tokens of a session still count (F34).
@@ -79,18 +111,18 @@ func (n *Node) sessionAlive(id string) bool {
 
 // listen opens the ports before the sessions are loaded, so that a load balancer is
 // told 503 rather than refused.
-func (n *Node) listen(context.Context) (err error) {
+func (n *Node) listen(ctx context.Context) (err error) {
 	perSecond := n.opt.Config.Throttling.RequestsPerSecond
 	n.throttle = listen.NewThrottle[netip.Addr](float64(perSecond), perSecond)
 	client, agent := n.opt.Config.Client.Connector(), n.opt.Config.Agent.Connector()
 	if err := n.openAgentPort(agent); err != nil {
 		return err
 	}
-	if err := n.openAdminPort(); err != nil {
+	if err := n.openAdminPort(ctx); err != nil {
 		return err
 	}
 	// Last, so that it is the first to stop: requests under way still reach agents.
-	n.client, err = n.port("client", client, n.throttled(n.serveClient), limits{header: 16 << 10, body: 4 << 20, conns: 4096, admit: n.admitClient,
+	n.client, err = n.port("client", client, n.throttled(n.serveClient), limits{header: 20 << 10, body: 4 << 20, conns: 4096, admit: n.admitClient,
 		proxies: n.proxies(n.opt.Config.Proxies.OnClient())})
 	return err
 }
@@ -189,7 +221,7 @@ func (n *Node) serveAPI() {
 	api := rest.Config{Base: n.base, Fleet: n.gateway, Connections: n.auth, Authorizer: n.auth, Health: n.health, Logger: n.log, Audit: n.audit,
 		Secret: n.keys.Secret("client-api"), EnableAPIYAML: cfg.Client.EnableAPIYAML, Options: options}
 	if cfg.Authorization.EnableServer {
-		api.TokenEndpoint = n.auth.TokenHandler()
+		api.TokenEndpoint, api.JWKS = n.auth.TokenHandler(), n.auth.JWKSHandler()
 	}
 	n.api.Store(rest.New(api))
 }
@@ -258,7 +290,7 @@ func (n *Node) admitAgent(h *fasthttp.RequestHeader) listen.Admission {
 
 // openAdminPort listens on the loopback address for the admin commands, and leaves
 // them a note where and with what credential.
-func (n *Node) openAdminPort() error {
+func (n *Node) openAdminPort(ctx context.Context) error {
 	credential, err := admin.Credential(n.workingPath())
 	if err != nil {
 		return err
@@ -269,5 +301,11 @@ func (n *Node) openAdminPort() error {
 		return err
 	}
 	n.onStop(func(context.Context) error { return admin.Withdraw(n.workingPath()) })
-	return admin.Publish(n.workingPath(), adminclient.Endpoint{Address: n.AdminAddr(), CAFile: filepath.Join("security", certs.CAFile), ServerName: "localhost"})
+	err = admin.Publish(n.workingPath(), adminclient.Endpoint{Address: n.AdminAddr(), CAFile: filepath.Join("security", certs.CAFile), ServerName: "localhost"})
+	if err != nil {
+		return err
+	}
+	// After that: a command that found no broker looks once more when it has left its note.
+	n.takePending(ctx)
+	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"opensessionmanager/http/dnsmapping"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/http/oauth"
+	"opensessionmanager/http/oauth/authserver"
 )
 
 // MaxBodyBytes bounds a command's request; the port need not take more. A file of DNS
@@ -40,6 +41,7 @@ const (
 	codeInvalid      = "INVALID_REQUEST"
 	codeTaken        = "NAME_TAKEN"
 	codeNotFound     = "NOT_FOUND"
+	codeTooMany      = "TOO_MANY"
 	codeUnavailable  = "UNAVAILABLE"
 )
 
@@ -141,6 +143,10 @@ func fail(rc *fasthttp.RequestCtx, err error) {
 		{oauth.ErrNameTaken, fasthttp.StatusConflict, codeTaken},
 		{oauth.ErrUnknownClient, fasthttp.StatusNotFound, codeNotFound},
 		{oauth.ErrUnknownStatement, fasthttp.StatusNotFound, codeNotFound},
+		{oauth.ErrUnknownAuthServer, fasthttp.StatusNotFound, codeNotFound},
+		{authserver.ErrInvalid, fasthttp.StatusBadRequest, codeInvalid},
+		{oauth.ErrTooManyAuthServers, fasthttp.StatusConflict, codeTooMany},
+		{oauth.ErrTooManyKeys, fasthttp.StatusConflict, codeTooMany},
 	} {
 		if errors.Is(err, known.err) {
 			listen.Fail(rc, known.status, known.code, plain(err))

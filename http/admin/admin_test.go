@@ -72,7 +72,7 @@ func start(t *testing.T) *broker {
 	keys, err := oauth.LoadKeys(t.Context(), store)
 	require.NoError(t, err)
 	b.oauth, err = oauth.New(t.Context(), oauth.Config{
-		Store: store, Keys: keys, Logger: logger, Now: time.Now, EnableAuthorization: true, EnableAgentAuthorization: true,
+		Store: store, Keys: keys, Logger: logger, Now: time.Now, EnableServer: true, EnableAuthorization: true, EnableAgentAuthorization: true,
 		ConnectionTokenLifetime: time.Hour, SessionAlive: func(string) bool { return true },
 	})
 	require.NoError(t, err)

@@ -7,11 +7,13 @@ import (
 	"opensessionmanager/http/admin/adminclient"
 	"opensessionmanager/http/dnsmapping"
 	"opensessionmanager/http/oauth"
+	"opensessionmanager/http/oauth/authserver"
 )
 
 // table names every command as the vendor does (contract section 8).
 func table(cfg Config) map[string]command {
 	clients, agents, statements := cfg.OAuth.Clients(), cfg.OAuth.Agents(), cfg.OAuth.Statements()
+	servers := cfg.OAuth.AuthServers()
 	return map[string]command{
 		"register-api-client": typed(func(ctx context.Context, in adminclient.RegisterAPIClient) (adminclient.Credentials, error) {
 			id, password, err := clients.Register(ctx, in.Name)
@@ -52,6 +54,18 @@ func table(cfg Config) map[string]command {
 		}),
 		"describe-agent-clients":  listing(agents.Describe),
 		"unregister-agent-client": unregistering(agents.Unregister),
+		"register-auth-server": typed(func(ctx context.Context, in authserver.Server) (adminclient.Empty, error) {
+			return adminclient.Empty{}, servers.Register(ctx, in)
+		}),
+		"list-auth-servers": typed(func(ctx context.Context, _ adminclient.Empty) (adminclient.AuthServers, error) {
+			return listAuthServers(ctx, servers)
+		}),
+		"unregister-auth-server": typed(func(ctx context.Context, in adminclient.URL) (adminclient.Empty, error) {
+			return adminclient.Empty{}, servers.Unregister(ctx, in.URL)
+		}),
+		"renew-auth-server-api-key": typed(func(ctx context.Context, _ adminclient.Empty) (adminclient.Empty, error) {
+			return adminclient.Empty{}, cfg.OAuth.RenewKeys(ctx)
+		}),
 	}
 }
 
@@ -64,6 +78,15 @@ func subject(in, out any) string {
 		}
 	}
 	return strings.Join(about, " ")
+}
+
+func listAuthServers(ctx context.Context, servers *oauth.AuthServers) (adminclient.AuthServers, error) {
+	all, err := servers.Describe(ctx)
+	list := adminclient.AuthServers{AuthServers: make([]adminclient.AuthServer, len(all))}
+	for i, s := range all {
+		list.AuthServers[i] = adminclient.AuthServer{Server: s.Server, Keys: s.Keys, Fetched: s.Fetched, Problem: s.Problem}
+	}
+	return list, err
 }
 
 // typed is the one place where a command meets JSON.

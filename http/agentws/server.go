@@ -2,6 +2,7 @@ package agentws
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -13,6 +14,8 @@ import (
 
 	"opensessionmanager/http/audit"
 	"opensessionmanager/http/listen"
+	"opensessionmanager/http/oauth"
+	"opensessionmanager/messages"
 )
 
 // Codes of the header X-Error-Code.
@@ -52,11 +55,24 @@ func New(cfg Config) (*Server, error) {
 	}, nil
 }
 
+func (s *Server) authorize(h *fasthttp.RequestHeader) (agentClientID string, err error) {
+	header, err := oauth.HeaderOf(h)
+	if err != nil {
+		return "", err
+	}
+	return s.cfg.Authorize(header)
+}
+
 // Handler is GET /agent/ws of the agent port. The HTTP server must leave hijacked
 // connections to their handler (KeepHijackedConns), as http/listen does.
 func (s *Server) Handler() fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
-		clientID, err := s.cfg.Authorize(rc.Request.Header.Peek("Authorization"))
+		clientID, err := s.authorize(&rc.Request.Header)
+		if errors.Is(err, oauth.ErrUnavailable) {
+			listen.Fail(rc, fasthttp.StatusServiceUnavailable, messages.CodeNotReady, err.Error())
+			rc.Response.Header.Set("Retry-After", strconv.Itoa(1+rand.IntN(10)))
+			return
+		}
 		if err != nil {
 			s.trail.Refuse(rc, "agent refused", audit.Event{Act: "attach-agent", Code: codeUnauthorized, Reason: err.Error()})
 			listen.Fail(rc, fasthttp.StatusUnauthorized, codeUnauthorized, err.Error())

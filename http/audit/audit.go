@@ -42,6 +42,7 @@ type Event struct {
 
 	Client     string // id of who asked
 	ClientName string
+	Issuer     string // the external authorization server that says so
 
 	Session string
 	Owner   string // of the session
@@ -84,7 +85,7 @@ func (t *Trail) RecordFrom(from Origin, e Event) {
 	if e.Outcome == Refused {
 		level = slog.LevelWarn
 	}
-	attrs := make([]slog.Attr, 0, 12)
+	attrs := make([]slog.Attr, 0, 13)
 	t.trail.LogAttrs(context.Background(), level, e.Act, e.attrs(from, attrs)...)
 }
 
@@ -120,7 +121,7 @@ func (b *bounded) write(logger *slog.Logger, text string, attrs func() []slog.At
 func (e Event) attrs(from Origin, attrs []slog.Attr) []slog.Attr {
 	for _, member := range [...]struct{ key, value string }{
 		{"outcome", e.Outcome}, {"code", e.Code}, {"reason", e.Reason},
-		{"client", e.Client}, {"client_name", e.ClientName}, {"remote", from.Remote}, {"request_id", from.RequestID},
+		{"client", e.Client}, {"client_name", e.ClientName}, {"issuer", e.Issuer}, {"remote", from.Remote}, {"request_id", from.RequestID},
 		{"session", e.Session}, {"owner", e.Owner}, {"user", e.User}, {"server", e.Server}, {"subject", e.Subject},
 	} {
 		if member.value != "" {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // Errors of Authorize and AuthorizeAgent. Their texts are what a client reads,
@@ -27,6 +29,17 @@ var (
 type Principal struct {
 	ClientID string
 	Name     string
+	// Issuer is the external authorization server that says so: its issuer if one was
+	// registered, else its URL. Empty for clients of this fleet. Ids are unique per issuer.
+	Issuer string
+}
+
+// Key tells callers apart, also those that different servers call the same.
+func (p Principal) Key() string {
+	if p.Issuer == "" {
+		return p.ClientID
+	}
+	return p.Issuer + " " + p.ClientID
 }
 
 // storeWait bounds a question to the store inside a check.
@@ -52,14 +65,36 @@ func (s *Server) Authorize(header []byte) (Principal, error) {
 		}
 		s.verified.put(sum, known, until, now)
 	}
-	if !known.active.Load() {
+	if known.key.Dropped() {
+		return Principal{}, fmt.Errorf("%w: its key does not count any more", ErrInvalidToken)
+	}
+	if known.client != nil && !known.client.active.Load() {
 		return Principal{}, fmt.Errorf("%w: its client is not registered", ErrInvalidToken)
 	}
-	return Principal{ClientID: known.id, Name: known.name}, nil
+	return known.principal, nil
 }
 
-func (s *Server) verify(token []byte) (*client, time.Time, error) {
-	id, until, err := s.apiTokens.verify(string(token))
+// verify checks a token that is not in the cache. Which server it is from is what it
+// says; that only decides with whose keys it has to agree.
+func (s *Server) verify(token []byte) (*grant, time.Time, error) {
+	outline, err := outlineOf(string(token))
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("%w: %s", ErrInvalidToken, tokenFault(err))
+	}
+	switch {
+	case outline.issuer == issuer || s.servers.Count() == 0:
+		return s.verifyOwn(string(token))
+	default:
+		principal, until, key, err := s.servers.verify(string(token), outline)
+		return &grant{principal: principal, key: key}, until, err
+	}
+}
+
+func (s *Server) verifyOwn(token string) (*grant, time.Time, error) {
+	if !s.cfg.EnableServer {
+		return nil, time.Time{}, fmt.Errorf("%w: it is not from a registered authorization server", ErrInvalidToken)
+	}
+	id, until, key, err := s.apiTokens.verify(token)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -72,7 +107,7 @@ func (s *Server) verify(token []byte) (*client, time.Time, error) {
 	if known == nil {
 		return nil, time.Time{}, fmt.Errorf("%w: its client is not registered", ErrInvalidToken)
 	}
-	return known, until, nil
+	return &grant{principal: Principal{ClientID: known.id, Name: known.name}, client: known, key: key}, until, nil
 }
 
 // AuthorizeAgent checks the Authorization header of an agent that connects and
@@ -87,7 +122,7 @@ func (s *Server) AuthorizeAgent(header []byte) (agentClientID string, err error)
 	if err != nil {
 		return "", err
 	}
-	id, _, err := s.agentTokens.verify(string(token))
+	id, _, _, err := s.agentTokens.verify(string(token))
 	if err != nil {
 		return "", err
 	}
@@ -103,6 +138,20 @@ func (s *Server) AuthorizeAgent(header []byte) (agentClientID string, err error)
 		return "", fmt.Errorf("%w: its agent is not registered", ErrInvalidToken)
 	}
 	return id, nil
+}
+
+// HeaderOf returns the Authorization header of a request, empty if there is none. Two
+// of them are refused, whatever they hold: who is behind the broker might look at the
+// other one than who is before it.
+func HeaderOf(h *fasthttp.RequestHeader) ([]byte, error) {
+	switch all := h.PeekAll(fasthttp.HeaderAuthorization); len(all) {
+	case 0:
+		return nil, nil
+	case 1:
+		return all[0], nil
+	default:
+		return nil, fmt.Errorf("%w: there is more than one Authorization header", ErrInvalidToken)
+	}
 }
 
 // bearer cuts the token out of the header, without a copy.

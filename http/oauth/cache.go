@@ -20,16 +20,26 @@ type cache struct {
 }
 
 type verified struct {
-	sum    [sha256.Size]byte
-	until  int64 // Unix nanoseconds
-	client *client
+	sum   [sha256.Size]byte
+	until int64 // Unix nanoseconds
+	*grant
 }
 
-func (c *cache) get(sum *[sha256.Size]byte, now time.Time) (*client, bool) {
+// grant is what a token gives, for as long as nobody takes it away.
+type grant struct {
+	principal Principal
+	client    *client // nil: of an external authorization server
+	key       interface{ Dropped() bool }
+}
+
+// maxCached is how long an entry counts at most. It keeps dates in reach of an int64.
+const maxCached = time.Hour
+
+func (c *cache) get(sum *[sha256.Size]byte, now time.Time) (*grant, bool) {
 	set := c.set(sum)
 	for i := range set {
 		if v := set[i].Load(); v != nil && v.sum == *sum {
-			return v.client, now.UnixNano() < v.until
+			return v.grant, now.UnixNano() < v.until
 		}
 	}
 	return nil, false
@@ -37,8 +47,11 @@ func (c *cache) get(sum *[sha256.Size]byte, now time.Time) (*client, bool) {
 
 // put replaces an entry that is empty, over or of the same token; failing that
 // one chosen by the hash, which is as good as chance.
-func (c *cache) put(sum [sha256.Size]byte, cl *client, until, now time.Time) {
+func (c *cache) put(sum [sha256.Size]byte, g *grant, until, now time.Time) {
 	set := c.set(&sum)
+	if latest := now.Add(maxCached); until.After(latest) {
+		until = latest
+	}
 	place := int(sum[31]) % cacheWays
 	for i := range set {
 		v := set[i].Load()
@@ -47,7 +60,7 @@ func (c *cache) put(sum [sha256.Size]byte, cl *client, until, now time.Time) {
 			break
 		}
 	}
-	set[place].Store(&verified{sum: sum, until: until.UnixNano(), client: cl})
+	set[place].Store(&verified{sum: sum, until: until.UnixNano(), grant: g})
 }
 
 func (c *cache) set(sum *[sha256.Size]byte) *[cacheWays]atomic.Pointer[verified] {

@@ -51,14 +51,14 @@ type client struct {
 type Clients struct {
 	shelf  shelf[clientRecord]
 	hasher hasher
+	epoch  epoch
 	now    func() time.Time
 	table  sync.Map // id → *client
 	mu     sync.Mutex
 }
 
-// LoadClients reads all API clients.
-func LoadClients(ctx context.Context, store persistence.Store, keys *Keys, now func() time.Time) (*Clients, error) {
-	c := &Clients{shelf: shelf[clientRecord]{store, kindAPIClient}, hasher: newHasher(keys), now: now}
+func loadClients(ctx context.Context, cfg Config, e epoch) (*Clients, error) {
+	c := &Clients{shelf: shelf[clientRecord]{cfg.Store, kindAPIClient}, hasher: newHasher(cfg.Keys), epoch: e, now: cfg.Now}
 	return c, c.Refresh(ctx)
 }
 
@@ -87,16 +87,16 @@ func (c *Clients) Register(ctx context.Context, name string) (id, password strin
 }
 
 // Unregister deactivates a client: it gets no tokens, and those it has are
-// refused from now on. ErrUnknownClient if there is none.
+// refused, here from now on and on the other brokers within a second. ErrUnknownClient if there is none.
 func (c *Clients) Unregister(ctx context.Context, id string) error {
 	k, err := deactivate(ctx, c.shelf, id)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.adopt(k)
-	return nil
+	c.mu.Unlock()
+	return c.epoch.announce(ctx)
 }
 
 // Describe lists all clients, in order of registration id, as the store has them.
@@ -158,7 +158,11 @@ func (c *Clients) adopt(k kept[clientRecord]) *client {
 		cl := known.(*client)
 		if k.Version > cl.version {
 			cl.version = k.Version
-			cl.active.Store(k.Value.Active)
+			// There is no way back from a deactivation: a record that says otherwise is
+			// from a backup (F52).
+			if !k.Value.Active {
+				cl.active.Store(false)
+			}
 		}
 		return cl
 	}

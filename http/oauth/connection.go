@@ -14,6 +14,9 @@ var ErrUser = errors.New("oauth: invalid session or user for a connection token"
 // maxClaim bounds a session id, owner or user in bytes.
 const maxClaim = 1024
 
+// maxConnectionToken bounds a connection token in bytes; ours have less than 6,000.
+const maxConnectionToken = 8 << 10
+
 // connectionClaims are the vendor's (contract section 1.8), and one of ours.
 type connectionClaims struct {
 	SessionID string           `json:"dcvSessionId"`
@@ -53,7 +56,7 @@ func (s *Server) SignConnection(sessionID, dcvSessionID, owner, user string) (st
 	if sessionID != dcvSessionID {
 		alias = sessionID
 	}
-	return s.cfg.Keys.connection.sign(typeConnection, connectionClaims{
+	return s.cfg.Keys.connection.signer().sign(typeConnection, connectionClaims{
 		SessionID: dcvSessionID,
 		Owner:     owner,
 		User:      user,
@@ -69,11 +72,15 @@ func (s *Server) SignConnection(sessionID, dcvSessionID, owner, user string) (st
 // server knows as dcvSessionID, or why not, once the session still counts. Tokens may
 // be used more than once: DCV asks again for each channel a client opens.
 func (s *Server) ValidateConnection(token, dcvSessionID string) (user, reason string, ok bool) {
-	if len(token) > maxToken {
+	if len(token) > maxConnectionToken {
 		return "", "Invalid token: it is too long", false
 	}
 	var claims connectionClaims
-	if _, err := s.connections.ParseWithClaims(token, &claims, s.cfg.Keys.connection.lookup(typeConnection)); err != nil {
+	var key *verifyKey
+	lookup := s.cfg.Keys.connection.lookup(typeConnection, s.cfg.Now(), &key)
+	if _, err := s.connections.ParseWithClaims(token, &claims, lookup); errors.Is(err, ErrUnavailable) {
+		return "", "The token cannot be checked now", false
+	} else if err != nil {
 		return "", "Invalid token: " + tokenFault(err), false
 	}
 	if claims.SessionID != dcvSessionID {

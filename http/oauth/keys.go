@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -25,10 +26,10 @@ const (
 	keyRoot       = "root"       // every Secret is derived from it
 )
 
-// Keys are the fleet's signing keys and secrets. They are read or made once, by
-// LoadKeys, and do not change afterwards.
+// Keys are the fleet's signing keys and secrets. The root never changes; the signing
+// keys do with Renew, here or at another broker.
 type Keys struct {
-	access, connection signer
+	access, connection *ring
 	root               []byte
 }
 
@@ -37,21 +38,15 @@ type signer struct {
 	private *ecdsa.PrivateKey
 }
 
-// keyRecord holds a PKCS #8 private key with its kid, or a plain random secret.
-type keyRecord struct {
-	KeyID    string `json:"kid,omitempty"`
-	Material []byte `json:"material"`
-}
-
 // LoadKeys reads the keys from the store and makes those that are missing. Of
 // several brokers that start for the first time together one wins, and all use its keys.
 func LoadKeys(ctx context.Context, store persistence.Store) (*Keys, error) {
 	s := shelf[keyRecord]{store, kindKey}
-	access, err := loadSigner(ctx, s, keyAccess)
+	access, err := loadRing(ctx, s, keyAccess)
 	if err != nil {
 		return nil, err
 	}
-	connection, err := loadSigner(ctx, s, keyConnection)
+	connection, err := loadRing(ctx, s, keyConnection)
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +54,10 @@ func LoadKeys(ctx context.Context, store persistence.Store) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(root.Material) != sha256.Size {
+	if len(root.Value.Material) != sha256.Size {
 		return nil, errors.New("oauth: root secret has the wrong size")
 	}
-	return &Keys{access: access, connection: connection, root: root.Material}, nil
+	return &Keys{access: access, connection: connection, root: root.Value.Material}, nil
 }
 
 // Secret returns 32 bytes that are the same for a name on every broker of the
@@ -75,37 +70,60 @@ func (k *Keys) Secret(name string) []byte {
 	return secret
 }
 
-func loadSigner(ctx context.Context, s shelf[keyRecord], id string) (signer, error) {
-	record, err := loadOrMake(ctx, s, id, newSigner)
-	if err != nil {
-		return signer{}, err
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(record.Material)
-	if err != nil {
-		return signer{}, fmt.Errorf("oauth: signing key %q cannot be read", id)
-	}
-	private, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok || private.Curve != elliptic.P256() || record.KeyID == "" {
-		return signer{}, fmt.Errorf("oauth: signing key %q is not a named P-256 key", id)
-	}
-	return signer{id: record.KeyID, private: private}, nil
+// Refresh adopts keys that other brokers renewed.
+func (k *Keys) Refresh(ctx context.Context) error {
+	return errors.Join(k.access.refresh(ctx), k.connection.refresh(ctx))
 }
 
-func loadOrMake(ctx context.Context, s shelf[keyRecord], id string, makeNew func() (keyRecord, error)) (keyRecord, error) {
+// renewalSlack is how long brokers may go on signing with a key that another broker
+// has replaced, because they have not heard of it.
+const renewalSlack = time.Minute
+
+// Renew replaces both signing keys. The old ones verify until the tokens have run
+// out that they signed; connectionLifetime is how long the longest-lived connection
+// token is good for. With forget they verify nothing from now on. Every broker finds
+// the new keys when it next looks, or meets a token signed with one. ErrTooManyKeys,
+// or an error of the store; what was done by then is good to go on with.
+func (k *Keys) Renew(ctx context.Context, now time.Time, connectionLifetime time.Duration, forget bool) error {
+	access, connection := AccessTokenLifetime+skew+renewalSlack, connectionLifetime+skew+renewalSlack
+	if forget {
+		access, connection = 0, 0
+	}
+	if err := k.access.renew(ctx, now, access); err != nil {
+		return err
+	}
+	return k.connection.renew(ctx, now, connection)
+}
+
+// errNoSigner is wrapped with what it is about; it shows nothing of the key.
+var errNoSigner = errors.New("is not a named P-256 key")
+
+func parseSigner(id string, material []byte) (signer, error) {
+	parsed, err := x509.ParsePKCS8PrivateKey(material)
+	if err != nil {
+		return signer{}, errNoSigner
+	}
+	private, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || private.Curve != elliptic.P256() || id == "" {
+		return signer{}, errNoSigner
+	}
+	return signer{id: id, private: private}, nil
+}
+
+func loadOrMake(ctx context.Context, s shelf[keyRecord], id string, makeNew func() (keyRecord, error)) (kept[keyRecord], error) {
 	k, err := s.load(ctx, id)
 	if !errors.Is(err, persistence.ErrNotFound) {
-		return k.Value, err
+		return k, err
 	}
 	fresh, err := makeNew()
 	if err != nil {
-		return keyRecord{}, err
+		return k, err
 	}
-	_, err = s.create(ctx, id, fresh)
+	version, err := s.create(ctx, id, fresh)
 	if errors.Is(err, persistence.ErrConflict) || errors.Is(err, persistence.ErrUncertain) {
-		k, err = s.load(ctx, id) // another broker's, or ours after all
-		return k.Value, err
+		return s.load(ctx, id) // another broker's, or ours after all
 	}
-	return fresh, err
+	return kept[keyRecord]{ID: id, Version: version, Value: fresh}, err
 }
 
 func newSigner() (keyRecord, error) {

@@ -58,7 +58,7 @@ func join(t testing.TB, store persistence.Store, changes ...func(*oauth.Config))
 	require.NoError(t, err)
 	cfg := oauth.Config{
 		Store: store, Keys: keys, Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now,
-		EnableAuthorization: true, EnableAgentAuthorization: true,
+		EnableServer: true, EnableAuthorization: true, EnableAgentAuthorization: true,
 		ConnectionTokenLifetime: time.Hour,
 		SessionAlive:            func(id string) bool { return w.alive[id] },
 	}

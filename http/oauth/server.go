@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"time"
@@ -21,6 +22,15 @@ type Config struct {
 	Now    func() time.Time
 	// Audit is told of refusals, registrations and connections; nil: there is only the log.
 	Audit *audit.Trail
+	// EnableServer false makes tokens of external authorization servers the only ones
+	// of the API (enable-authorization-server). Agents' tokens are not affected.
+	EnableServer bool
+	// AuthServerRoots sign the certificates of external authorization servers; nil are
+	// the machine's.
+	AuthServerRoots *x509.CertPool
+	// EpochFile remembers how new the store was, so that one put back from a backup is
+	// noticed at the next start (F52). Empty: it is not.
+	EpochFile string
 	// EnableAuthorization false lets everybody use the API (enable-authorization).
 	EnableAuthorization bool
 	// EnableAgentAuthorization false lets every agent in (enable-agent-authorization).
@@ -42,6 +52,8 @@ type Server struct {
 	clients     *Clients
 	statements  *Statements
 	agents      *AgentClients
+	servers     *AuthServers
+	epoch       epoch
 	apiTokens   *accessTokens
 	agentTokens *accessTokens
 	connections *jwt.Parser
@@ -50,7 +62,8 @@ type Server struct {
 	guesses     *listen.Throttle[guess]
 }
 
-// New reads the API clients and returns a Server that is ready.
+// New reads the API clients and authorization servers, whose keys it begins to fetch,
+// and returns a Server that is ready. Close ends the fetching.
 func New(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Store == nil || cfg.Keys == nil || cfg.Logger == nil || cfg.Now == nil ||
 		cfg.ConnectionTokenLifetime <= 0 || cfg.SessionAlive == nil {
@@ -59,22 +72,46 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Audit == nil {
 		cfg.Audit = audit.New(nil, cfg.Logger)
 	}
-	clients, err := LoadClients(ctx, cfg.Store, cfg.Keys, cfg.Now)
-	if err != nil {
-		return nil, err
-	}
-	return &Server{
+	s := &Server{
 		cfg:         cfg,
-		clients:     clients,
 		statements:  NewStatements(cfg.Store, cfg.Now),
 		agents:      NewAgentClients(cfg.Store, cfg.Keys, cfg.Now),
+		epoch:       epoch{shelf[epochRecord]{cfg.Store, kindEpoch}, cfg.EpochFile},
 		apiTokens:   newAccessTokens(cfg.Keys, audienceAPI, cfg.Now),
 		agentTokens: newAccessTokens(cfg.Keys, audienceAgent, cfg.Now),
 		connections: newParser(cfg.Now),
 		verified:    &cache{},
 		trail:       cfg.Audit,
 		guesses:     listen.NewThrottle[guess](guessesPerSecond, guessesAtOnce),
-	}, nil
+	}
+	seen, err := s.epoch.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkEpoch(ctx, s.epoch.remembered(), seen); err != nil {
+		return nil, err
+	}
+	if s.clients, err = loadClients(ctx, cfg, s.epoch); err != nil {
+		return nil, err
+	}
+	s.servers, err = loadAuthServers(ctx, cfg, s.epoch)
+	return s, err
+}
+
+// Close ends what runs for the external authorization servers. Tokens of theirs are
+// refused from then on.
+func (s *Server) Close() { s.servers.close() }
+
+// AuthServers are the external authorization servers.
+func (s *Server) AuthServers() *AuthServers { return s.servers }
+
+// RenewKeys replaces the keys that sign tokens, on all brokers. Tokens that were
+// issued stay good. ErrTooManyKeys, or an error of the store.
+func (s *Server) RenewKeys(ctx context.Context) error {
+	if err := s.cfg.Keys.Renew(ctx, s.cfg.Now(), s.cfg.ConnectionTokenLifetime, false); err != nil {
+		return err
+	}
+	return s.epoch.announce(ctx)
 }
 
 // Clients are the API clients.
@@ -85,25 +122,3 @@ func (s *Server) Statements() *Statements { return s.statements }
 
 // Agents are the registered agents.
 func (s *Server) Agents() *AgentClients { return s.agents }
-
-// Run adopts other brokers' changes of API clients every interval until ctx
-// ends: so long may a client live on here that was unregistered elsewhere.
-func (s *Server) Run(ctx context.Context, interval time.Duration) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	failing := false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		bounded, cancel := context.WithTimeout(ctx, max(interval, storeWait))
-		err := s.clients.Refresh(bounded)
-		cancel()
-		if err != nil && !failing && ctx.Err() == nil {
-			s.cfg.Logger.Warn("API clients cannot be refreshed, trying on", slog.Any("error", err))
-		}
-		failing = err != nil
-	}
-}

@@ -109,6 +109,24 @@ func refit(value any, into *map[string]json.RawMessage) error {
 	return json.Unmarshal(data, into)
 }
 
+// remove deletes a record, whatever its version; persistence.ErrNotFound if there is none.
+func (s shelf[T]) remove(ctx context.Context, id string) error {
+	key := persistence.Key{Kind: s.kind, ID: id}
+	for try := 0; ; try++ {
+		record, err := s.store.Load(ctx, key)
+		if err == nil {
+			err = s.store.Delete(ctx, key, record.Version)
+		}
+		if err == nil || errors.Is(err, persistence.ErrNotFound) && try > 0 { // gone, by us or by somebody else
+			return nil
+		}
+		retry := errors.Is(err, persistence.ErrConflict) || errors.Is(err, persistence.ErrUncertain)
+		if !retry || try == 4 {
+			return fmt.Errorf("oauth: remove %s: %w", s.kind, err)
+		}
+	}
+}
+
 // all returns every record in ascending order of id.
 func (s shelf[T]) all(ctx context.Context) ([]kept[T], error) {
 	var found []kept[T]

@@ -123,7 +123,11 @@ func parseTokenRequest(rc *fasthttp.RequestCtx) (credentials, *refusal) {
 	if grant != "client_credentials" {
 		return credentials{}, badRequest(codeUnsupportedGrant, "grant_type must be client_credentials")
 	}
-	return parseCredentials(rc.Request.Header.Peek("Authorization"), &form)
+	header, err := HeaderOf(&rc.Request.Header)
+	if err != nil {
+		return credentials{}, badRequest(codeInvalidRequest, "There is more than one Authorization header")
+	}
+	return parseCredentials(header, &form)
 }
 
 // parseCredentials takes HTTP Basic, or else the form (RFC 6749 section 2.3.1).

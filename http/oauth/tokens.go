@@ -15,7 +15,8 @@ const (
 	// skew is how far clocks may differ between brokers (F16).
 	skew = time.Minute
 	// maxToken bounds a token in bytes before anything looks at it.
-	maxToken = 8 << 10
+	// Tokens of external servers with many roles have several thousand.
+	maxToken = 16 << 10
 
 	issuer        = "dcv-session-manager-broker"
 	audienceAPI   = "dcv-session-manager"
@@ -31,7 +32,7 @@ type accessClaims struct {
 
 // accessTokens signs and checks the access tokens of one audience.
 type accessTokens struct {
-	key      signer
+	keys     *ring
 	audience string
 	parser   *jwt.Parser
 	now      func() time.Time
@@ -39,14 +40,18 @@ type accessTokens struct {
 
 func newAccessTokens(keys *Keys, audience string, now func() time.Time) *accessTokens {
 	return &accessTokens{
-		key: keys.access, audience: audience, now: now,
+		keys: keys.access, audience: audience, now: now,
 		parser: newParser(now, jwt.WithAudience(audience), jwt.WithIssuer(issuer)),
 	}
 }
 
 func newParser(now func() time.Time, more ...jwt.ParserOption) *jwt.Parser {
+	return bareParser(now, append(more, jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()}))...) // never none, never HS
+}
+
+// bareParser is given the methods by its caller.
+func bareParser(now func() time.Time, more ...jwt.ParserOption) *jwt.Parser {
 	return jwt.NewParser(append(more,
-		jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()}), // never none, never HS
 		jwt.WithExpirationRequired(),
 		jwt.WithIssuedAt(),
 		jwt.WithLeeway(skew),
@@ -56,7 +61,7 @@ func newParser(now func() time.Time, more ...jwt.ParserOption) *jwt.Parser {
 
 func (a *accessTokens) sign(clientID string) (string, error) {
 	now := a.now()
-	return a.key.sign(typeAccess, accessClaims{
+	return a.keys.signer().sign(typeAccess, accessClaims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer:    issuer,
 			Audience:  jwt.ClaimStrings{a.audience},
@@ -69,13 +74,21 @@ func (a *accessTokens) sign(clientID string) (string, error) {
 	})
 }
 
-// verify returns the client and when the token stops counting.
-func (a *accessTokens) verify(token string) (clientID string, until time.Time, err error) {
+// verify returns the client, when the token stops counting, and the key it was signed with.
+func (a *accessTokens) verify(token string) (clientID string, until time.Time, key *verifyKey, err error) {
 	var claims accessClaims
-	if _, err := a.parser.ParseWithClaims(token, &claims, a.key.lookup(typeAccess)); err != nil {
-		return "", time.Time{}, fmt.Errorf("%w: %s", ErrInvalidToken, tokenFault(err))
+	if _, err := a.parser.ParseWithClaims(token, &claims, a.keys.lookup(typeAccess, a.now(), &key)); err != nil {
+		return "", time.Time{}, nil, tokenError(err)
 	}
-	return claims.Subject, claims.ExpiresAt.Add(skew), nil
+	return claims.Subject, claims.ExpiresAt.Add(skew), key, nil
+}
+
+// tokenError is ErrInvalidToken with the reason, or ErrUnavailable.
+func tokenError(err error) error {
+	if errors.Is(err, ErrUnavailable) {
+		return ErrUnavailable
+	}
+	return fmt.Errorf("%w: %s", ErrInvalidToken, tokenFault(err))
 }
 
 func (k signer) sign(typ string, claims jwt.Claims) (string, error) {
@@ -91,14 +104,28 @@ func (k signer) sign(typ string, claims jwt.Claims) (string, error) {
 
 var errForeignKey = errors.New("oauth: not our key")
 
-// lookup finds the public key for a token that claims to be of the given type.
-func (k signer) lookup(typ string) jwt.Keyfunc {
+// lookup finds the public key for a token that claims to be of the given type, and
+// leaves it in found.
+func (r *ring) lookup(typ string, now time.Time, found **verifyKey) jwt.Keyfunc {
 	return func(token *jwt.Token) (any, error) {
-		if token.Header["kid"] != k.id || token.Header["typ"] != typ {
+		kid, _ := token.Header["kid"].(string)
+		if token.Header["typ"] != typ || hasCritical(token) {
 			return nil, errForeignKey
 		}
-		return &k.private.PublicKey, nil
+		key, err := r.find(kid, now)
+		if err != nil {
+			return nil, err
+		}
+		*found = key
+		return key.public, nil
 	}
+}
+
+// hasCritical: the token has extensions that must be understood (RFC 7515 section
+// 4.1.11), and nobody here does. The library does not look.
+func hasCritical(token *jwt.Token) bool {
+	_, ok := token.Header["crit"]
+	return ok
 }
 
 // tokenFault names what is wrong with a token in words of ours: the library's
@@ -114,6 +141,8 @@ func tokenFault(err error) string {
 		{jwt.ErrTokenInvalidAudience, "it is for another audience"},
 		{jwt.ErrTokenInvalidIssuer, "it is from another issuer"},
 		{errForeignKey, "it is not signed by this fleet"},
+		{errUnknownKey, errUnknownKey.Error()},
+		{jwt.ErrTokenRequiredClaimMissing, "it lacks a claim"},
 		{jwt.ErrTokenSignatureInvalid, "its signature is wrong"},
 	} {
 		if errors.Is(err, fault.err) {

@@ -29,7 +29,7 @@ func (s *Server) Admit(h *fasthttp.RequestHeader) listen.Admission {
 	case s.cfg.Authorizer == nil:
 		return listen.Admission{MaxBytes: s.opt.MaxBodySize, Anonymous: true}
 	}
-	if _, err := s.cfg.Authorizer.Authorize(h.Peek(fasthttp.HeaderAuthorization)); err != nil {
+	if _, err := s.principal(h); err != nil {
 		return listen.Admission{}
 	}
 	return listen.Admission{MaxBytes: s.opt.MaxBodySize}

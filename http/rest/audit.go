@@ -22,7 +22,7 @@ func (s *Server) logUnauthorized(rc *fasthttp.RequestCtx, err error) {
 func (s *Server) recordEvents(rc *fasthttp.RequestCtx, c *call) {
 	for i := range c.events {
 		e := &c.events[i]
-		e.Act, e.Client, e.ClientName = string(c.op), c.principal.ClientID, c.principal.Name
+		e.Act, e.Client, e.ClientName, e.Issuer = string(c.op), c.principal.ClientID, c.principal.Name, c.principal.Issuer
 		s.trail.Record(rc, *e)
 	}
 }
@@ -44,6 +44,9 @@ func (s *Server) logChange(c *call, err error) {
 		slog.String("operation", string(c.op)),
 		slog.Int("succeeded", c.items-len(c.failures)),
 		slog.Int("failed", len(c.failures)),
+	}
+	if c.principal.Issuer != "" {
+		attrs = append(attrs, slog.String("issuer", c.principal.Issuer))
 	}
 	if err != nil {
 		attrs = append(attrs, slog.String("code", asRefusal(err).GetCode()))

@@ -30,12 +30,20 @@ func (s *Server) authorize(rc *fasthttp.RequestCtx, c *call) error {
 	if s.cfg.Authorizer == nil {
 		return nil
 	}
-	principal, err := s.cfg.Authorizer.Authorize(rc.Request.Header.Peek(fasthttp.HeaderAuthorization))
+	principal, err := s.principal(&rc.Request.Header)
 	if err != nil {
 		return unauthorized(err)
 	}
 	c.principal = principal
 	return nil
+}
+
+func (s *Server) principal(h *fasthttp.RequestHeader) (oauth.Principal, error) {
+	header, err := oauth.HeaderOf(h)
+	if err != nil {
+		return oauth.Principal{}, err
+	}
+	return s.cfg.Authorizer.Authorize(header)
 }
 
 func unauthorized(err error) error {

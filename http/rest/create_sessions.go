@@ -49,7 +49,7 @@ func (s *Server) createCommand(c *call, i int, item *createSessionRequest) (*mes
 		return nil, refusal
 	}
 	return &messages.CreateSession{
-		SessionId:     s.ids.next(c.principal.ClientID, c.idempotencyKey, i),
+		SessionId:     s.ids.next(c.principal.Key(), c.idempotencyKey, i),
 		Spec:          spec,
 		RequestDigest: specDigest(spec),
 		RequestedBy:   c.principal.ClientID,

@@ -31,6 +31,7 @@ func keyCases(existing string) []keyCase {
 		{"session-manager-working-path", "/srv/dcvsm", func(c *Config) any { return c.Storage.WorkingPath }, Path("/srv/dcvsm")},
 		{"state-store", "memory", func(c *Config) any { return c.Storage.StateStore }, "memory"},
 		{"enable-authorization-server", "false", func(c *Config) any { return c.Authorization.EnableServer }, false},
+		{"auth-server-ca-file", existing, func(c *Config) any { return c.Authorization.AuthServerCA }, Path(existing)},
 		{"enable-authorization", "FALSE", func(c *Config) any { return c.Authorization.EnableClient }, false},
 		{"enable-agent-authorization", "false", func(c *Config) any { return c.Authorization.EnableAgent }, false},
 		{"client-to-broker-connector-https-port", "8444", func(c *Config) any { return c.Client.Port }, 8444},

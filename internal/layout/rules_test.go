@@ -28,9 +28,11 @@ var who = []struct {
 	{"http/audit", []string{"http/listen"}},
 	{"http/dnsmapping", []string{"persistence"}},
 	{"http/metrics", []string{"http/listen"}},
-	{"http/oauth", []string{"persistence", "http/audit", "http/listen"}},
-	{"http/admin/adminclient", nil}, // linked into the command line, so it knows nothing of the broker
-	{"http/admin", []string{"persistence", "http/admin/adminclient", "http/audit", "http/dnsmapping", "http/listen", "http/oauth", "internal/certs"}},
+	{"http/oauth/authserver", nil},
+	{"http/oauth/keyset", nil},
+	{"http/oauth", []string{"persistence", "http/audit", "http/listen", "http/oauth/..."}},
+	{"http/admin/adminclient", []string{"http/oauth/authserver"}}, // linked into the command line, so it knows nothing of the broker
+	{"http/admin", []string{"persistence", "http/admin/adminclient", "http/audit", "http/dnsmapping", "http/listen", "http/oauth", "http/oauth/authserver", "internal/certs"}},
 	{"http/agentws", []string{"messages", "http/audit", "http/listen", "http/oauth", "internal/agentproto"}},
 	{"http/rest/openapi", nil},
 	{"http/rest/apitest", []string{"http/rest/openapi"}},
@@ -51,7 +53,7 @@ var who = []struct {
 	{"internal/...", []string{"internal/..."}},
 
 	// programs
-	{"cmd/dcv-session-manager-broker/internal/cli", []string{"http/admin/adminclient", "internal/..."}},
+	{"cmd/dcv-session-manager-broker/internal/cli", []string{"http/admin/adminclient", "http/oauth/authserver", "internal/..."}},
 	{"cmd/dcv-session-manager-broker/...", []string{"cmd/dcv-session-manager-broker/...", "cluster/node", "http/admin/adminclient", "internal/..."}},
 	{"cmd/dcv-session-manager-agent/...", []string{"cmd/dcv-session-manager-agent/...", "agent/...", "internal/..."}},
 	{"cmd/dcvsm/...", []string{"cmd/dcvsm/...", "internal/version"}}, // speaks to a broker, so knows nothing of it
@@ -75,6 +77,7 @@ var only = []struct {
 	{"github.com/hashicorp/consul", []string{"persistence/consul/...", "cluster/membership/consul"}, "each database in its own folder"},
 	{"database/sql", []string{"persistence/mysql"}, "each database in its own folder"},
 	{"github.com/aws/aws-sdk-go-v2", []string{"agent/fingerprint", "persistence/dynamodb", "cluster/fleet"}, "few places know of a cloud"},
+	{"github.com/MicahParks", []string{"http/oauth/keyset"}, "keys of strangers are read in one place"},
 	{"github.com/spf13", []string{"cmd/...", "internal/devhost/..."}, "options are read by programs"},
 	{"os/exec", []string{"agent/...", "internal/devhost/...", "cmd/dcv-devserver/...", "cmd/internal/demo", "cluster/clustertest", "persistence/consul/consultest", "bench/..."}, "the broker runs no other program"},
 	{"unsafe", []string{"messages"}, "generated code only"},

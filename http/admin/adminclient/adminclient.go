@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"opensessionmanager/http/oauth/authserver"
 )
 
 // ErrNotRunning: no broker of this working path runs.
@@ -143,6 +145,30 @@ func operator() string {
 		}
 		return r
 	}, name)
+}
+
+// RegisterAuthServer makes tokens of an external authorization server good.
+func (a *Admin) RegisterAuthServer(ctx context.Context, server authserver.Server) error {
+	_, err := call[Empty](ctx, a, "register-auth-server", server)
+	return err
+}
+
+// ListAuthServers lists the external authorization servers.
+func (a *Admin) ListAuthServers(ctx context.Context) ([]AuthServer, error) {
+	list, err := call[AuthServers](ctx, a, "list-auth-servers", Empty{})
+	return list.AuthServers, err
+}
+
+// UnregisterAuthServer makes tokens of an external authorization server worthless.
+func (a *Admin) UnregisterAuthServer(ctx context.Context, url string) error {
+	_, err := call[Empty](ctx, a, "unregister-auth-server", URL{url})
+	return err
+}
+
+// RenewKeys replaces the keys that sign tokens.
+func (a *Admin) RenewKeys(ctx context.Context) error {
+	_, err := call[Empty](ctx, a, "renew-auth-server-api-key", Empty{})
+	return err
 }
 
 func call[Out any](ctx context.Context, a *Admin, command string, in any) (out Out, err error) {

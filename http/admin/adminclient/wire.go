@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"time"
+
+	"opensessionmanager/http/oauth/authserver"
 )
 
 // PathPrefix comes before the name of a command, which is the vendor's (contract section 8).
@@ -96,4 +98,26 @@ type Statement struct {
 // Statements is the answer of describe-software-statements.
 type Statements struct {
 	Statements []Statement `json:"statements"`
+}
+
+// URL is the request of unregister-auth-server.
+type URL struct {
+	URL string `json:"url"`
+}
+
+// Subject is for the audit trail.
+func (u URL) Subject() string { return u.URL }
+
+// AuthServer describes a registered authorization server, and how this broker fares
+// with its keys.
+type AuthServer struct {
+	authserver.Server
+	Keys    int       `json:"keys"`             // that can verify tokens
+	Fetched time.Time `json:"fetched,omitzero"` // last time that the keys came
+	Problem string    `json:"problem,omitempty"`
+}
+
+// AuthServers is the answer of list-auth-servers.
+type AuthServers struct {
+	AuthServers []AuthServer `json:"authServers"`
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"opensessionmanager/http/admin/adminclient"
+	"opensessionmanager/http/oauth/authserver"
 	"opensessionmanager/internal/config"
 )
 
@@ -25,6 +26,10 @@ type AdminAPI interface {
 	UnregisterAgentClient(ctx context.Context, id string) error
 	RegisterServerDNSMappings(ctx context.Context, path string, content []byte) (count int, err error)
 	DescribeServerDNSMappings(ctx context.Context) ([]adminclient.DNSMapping, error)
+	RegisterAuthServer(ctx context.Context, server authserver.Server) error
+	ListAuthServers(ctx context.Context) ([]adminclient.AuthServer, error)
+	UnregisterAuthServer(ctx context.Context, url string) error
+	RenewKeys(ctx context.Context) error
 	Close()
 }
 
@@ -34,6 +39,7 @@ func (a App) adminCommands(f *flags) []*cobra.Command {
 		a.generateSoftwareStatement(f), a.describeSoftwareStatements(f), a.deactivateSoftwareStatement(f),
 		a.describeAgentClients(f), a.unregisterAgentClient(f),
 		a.registerServerDNSMappings(f), a.describeServerDNSMappings(f),
+		a.registerAuthServer(f), a.listAuthServers(f), a.unregisterAuthServer(f), a.renewKeys(f),
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"opensessionmanager/http/admin/adminclient"
+	"opensessionmanager/http/oauth/authserver"
 	"opensessionmanager/internal/config"
 )
 
@@ -24,6 +25,7 @@ type fakeBroker struct {
 	statements []adminclient.Statement
 	mappings   []adminclient.DNSMapping
 	loaded     string
+	servers    []adminclient.AuthServer
 	err        error
 }
 
@@ -64,6 +66,19 @@ func (f *fakeBroker) RegisterServerDNSMappings(_ context.Context, _ string, cont
 func (f *fakeBroker) DescribeServerDNSMappings(context.Context) ([]adminclient.DNSMapping, error) {
 	return f.mappings, f.err
 }
+
+func (f *fakeBroker) RegisterAuthServer(_ context.Context, s authserver.Server) error {
+	f.servers = append(f.servers, adminclient.AuthServer{Server: s})
+	return f.err
+}
+
+func (f *fakeBroker) ListAuthServers(context.Context) ([]adminclient.AuthServer, error) {
+	return f.servers, f.err
+}
+
+func (f *fakeBroker) UnregisterAuthServer(context.Context, string) error { return f.err }
+
+func (f *fakeBroker) RenewKeys(context.Context) error { return f.err }
 
 func (f *fakeBroker) Close() {}
 

@@ -1,0 +1,102 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// fullRefresh is how long at most nothing but the epoch is looked at: then a change
+// is found even if whoever made it died before the epoch was raised.
+const fullRefresh = 10 * time.Second
+
+// Run adopts what administrators changed at other brokers, of API clients, keys and
+// authorization servers, until ctx ends. Every interval it reads one small record,
+// so half a second keeps the promise of a second. It also has the keys of external
+// servers fetched anew.
+func (s *Server) Run(ctx context.Context, interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	f := follower{s: s, looked: time.Now()}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		s.servers.fetchDue()
+		bounded, cancel := context.WithTimeout(ctx, max(interval, storeWait))
+		err := f.follow(bounded)
+		cancel()
+		f.report(ctx, err)
+	}
+}
+
+// follower is what Run remembers between two looks.
+type follower struct {
+	s       *Server
+	seen    int64     // epoch
+	looked  time.Time // at everything
+	failing bool
+}
+
+func (f *follower) follow(ctx context.Context) error {
+	now, err := f.s.epoch.read(ctx)
+	if err != nil {
+		return err
+	}
+	if now == f.seen && time.Since(f.looked) < fullRefresh {
+		return nil
+	}
+	if now == 0 && f.seen > 0 { // somebody emptied the store; nothing old came back with that
+		return f.s.epoch.raise(ctx, f.seen)
+	}
+	if err := f.s.checkEpoch(ctx, f.seen, now); err != nil {
+		return err
+	}
+	began := time.Now()
+	err = errors.Join(f.s.clients.Refresh(ctx), f.s.cfg.Keys.Refresh(ctx), f.s.servers.refresh(ctx))
+	if err == nil {
+		f.seen, f.looked = now, began
+	}
+	return err
+}
+
+// report says once that it fails.
+func (f *follower) report(ctx context.Context, err error) {
+	if err != nil && !f.failing && ctx.Err() == nil {
+		f.s.cfg.Logger.Warn("changes of clients, keys and authorization servers cannot be read, trying on", slog.Any("error", err))
+	}
+	f.failing = err != nil
+}
+
+// checkEpoch compares the highest epoch that was ever seen with that of the store. A
+// store that has fallen behind was put back from a backup: what was revoked since may
+// be there again, keys that were replaced too. So all tokens that exist are made
+// worthless; clients get new ones by themselves (F52).
+func (s *Server) checkEpoch(ctx context.Context, highest, now int64) error {
+	if now >= highest {
+		if now > highest {
+			s.remember(now)
+		}
+		return nil
+	}
+	if err := s.cfg.Keys.Renew(ctx, s.cfg.Now(), s.cfg.ConnectionTokenLifetime, true); err != nil {
+		return err
+	}
+	if err := s.epoch.raise(ctx, highest); err != nil {
+		return err
+	}
+	s.cfg.Logger.Error("the store is older than it was: all tokens are revoked, clients must get new ones; "+
+		"clients, agents and authorization servers that were unregistered since the backup have to be unregistered again",
+		slog.Int64("epoch", now), slog.Int64("epoch-seen", highest))
+	s.remember(highest + 1)
+	return nil
+}
+
+func (s *Server) remember(number int64) {
+	if err := s.epoch.remember(number); err != nil {
+		s.cfg.Logger.Warn("a restored backup may go unnoticed", slog.Any("error", err))
+	}
+}
