@@ -5,14 +5,13 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,11 +19,6 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/cluster"
 	"github.com/asynkron/protoactor-go/remote"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/cluster/membership"
@@ -58,6 +52,9 @@ type Config struct {
 	// Moved is called after each change of the view, with the grains that are not ours
 	// any more already ended: what came to this broker is to be woken.
 	Moved func(before, now *membership.View)
+	// Protocol and Oldest are the versions this broker speaks with others; 0 is what
+	// package membership says.
+	Protocol, Oldest int
 	// Idle is how long a session grain is kept in memory without a message.
 	Idle time.Duration
 }
@@ -72,6 +69,7 @@ type Fleet struct {
 	lookup   *lookup
 	provider *provider
 	courier  *actor.PID
+	refusals *refusals
 	unwatch  func()
 
 	changes sync.Mutex    // around changed and last
@@ -103,11 +101,13 @@ func Start(system *actor.ActorSystem, kinds []*cluster.Kind, cfg Config) (*Fleet
 	if cfg.Source == nil {
 		cfg.Source = membership.NewAlone()
 	}
+	cfg.Protocol = cmp.Or(cfg.Protocol, membership.Protocol)
+	cfg.Oldest = cmp.Or(cfg.Oldest, membership.OldestProtocol)
 	if cfg.ServerTLS == nil || cfg.ClientTLS == nil {
 		return nil, errors.New("fleet: TLS between brokers is not optional")
 	}
 	f := &Fleet{cfg: cfg, source: cfg.Source, system: system, provider: &provider{ready: make(chan struct{})},
-		started: make(chan struct{}), changed: make(chan struct{})}
+		started: make(chan struct{}), changed: make(chan struct{}), refusals: newRefusals(cfg.Logger, time.Now)}
 	f.life, f.end = context.WithCancel(context.Background())
 	f.lookup = newLookup(f)
 	config := cluster.Configure(cfg.Name, f.provider, f.lookup, f.remoteConfig(),
@@ -222,48 +222,6 @@ func (f *Fleet) Suspect(memberID string) { f.source.Suspect(memberID) }
 
 // View is who is in the fleet now.
 func (f *Fleet) View() *membership.View { return f.source.Current() }
-
-// remoteConfig sets the limits the library leaves open (engine.md chapter 9).
-func (f *Fleet) remoteConfig() *remote.Config {
-	const largest = 64 << 20
-	advertised := remote.WithAdvertisedHost("") // the listener's own address
-	if f.cfg.Advertise != "" {
-		advertised = remote.WithAdvertisedHost(net.JoinHostPort(f.cfg.Advertise, strconv.Itoa(f.cfg.Port)))
-	}
-	cfg := remote.Configure(f.cfg.Host, f.cfg.Port, advertised,
-		remote.WithEndpointWriterQueueSize(1024), remote.WithEndpointWriterBatchSize(256),
-		remote.WithServerOptions(
-			grpc.Creds(credentials.NewTLS(f.cfg.ServerTLS)),
-			grpc.ChainStreamInterceptor(recovering(f.cfg.Logger)),
-			grpc.ChainUnaryInterceptor(closed), // the library's diagnostics
-			grpc.MaxRecvMsgSize(largest),
-			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
-			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true})),
-		remote.WithDialOptions(grpc.WithTransportCredentials(credentials.NewTLS(f.cfg.ClientTLS)),
-			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true})),
-		remote.WithCallOptions(grpc.MaxCallSendMsgSize(largest)))
-	cfg.MaxRetryCount = 1
-	return cfg
-}
-
-// recovering keeps a message that the library cannot decode from ending the process:
-// only its stream ends (engine.md, pitfall 2).
-func recovering(logger *slog.Logger) grpc.StreamServerInterceptor {
-	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-		defer func() {
-			if cause := recover(); cause != nil {
-				logger.Error("stream of another broker ended: its message could not be handled", "cause", fmt.Sprint(cause))
-				err = fmt.Errorf("fleet: message not understood: %v", cause)
-			}
-		}()
-		return handler(srv, stream)
-	}
-}
-
-// closed refuses the calls that brokers do not make.
-func closed(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
-	return nil, status.Error(codes.Unimplemented, "not offered")
-}
 
 // Address is where other brokers reach this one.
 func (f *Fleet) Address() string { return f.system.Address() }

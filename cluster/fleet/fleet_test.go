@@ -20,7 +20,10 @@ import (
 	"opensessionmanager/messages"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, // the library counts dead letters for a second
+		goleak.IgnoreAnyFunction("github.com/asynkron/protoactor-go/actor.NewDeadLetter.NewThrottle.func4.1"))
+}
 
 // echo is a grain that answers, and retires when it has answered often enough.
 type echo struct {

@@ -17,6 +17,8 @@ import (
 const (
 	// courierName is the one actor of each broker that envelopes are sent to.
 	courierName = "courier"
+	// envelopeType is the protobuf name of the only message that comes in.
+	envelopeType = packagePrefix + "Envelope"
 	// packagePrefix is where the only messages come from that a broker decodes.
 	packagePrefix = "opensessionmanager.messages."
 	// deadLetter is the library's answer for an actor that ended.

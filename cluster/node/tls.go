@@ -49,7 +49,17 @@ func (n *Node) connectorTLS(c config.Connector) (*tls.Config, error) {
 	return &tls.Config{GetCertificate: live.GetCertificate, MinVersion: tls.VersionTLS12}, nil
 }
 
+// peerTLS is this broker's identity among brokers: the operator's if there is one, else
+// one of our own authority, which all brokers then share.
 func (n *Node) peerTLS() (server, client *tls.Config, err error) {
+	if c := n.opt.Config.Fleet; c.KeyStoreFile != "" {
+		store := certs.NewPeerStore(string(c.KeyStoreFile), c.KeyStorePass.Reveal(), time.Now)
+		peer, err := n.follow(store.Certificate)
+		if err != nil {
+			return nil, nil, err
+		}
+		return store.Server(peer), store.Client(peer), nil
+	}
 	peer, err := n.follow(n.ca.PeerCertificate)
 	if err != nil {
 		return nil, nil, err

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 )
 
 // PeerName is the one name in the certificates that brokers show each other. No
@@ -63,7 +62,7 @@ func (a *Authority) verifyPeer(usage x509.ExtKeyUsage) func(tls.ConnectionState)
 			KeyUsages:   []x509.ExtKeyUsage{usage},
 		})
 		if err != nil {
-			return fmt.Errorf("certs: not a peer: %w", err)
+			return notPeer(state.PeerCertificates[0], err)
 		}
 		return nil
 	}

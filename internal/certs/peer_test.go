@@ -13,19 +13,30 @@ import (
 )
 
 // greet does both handshakes and one byte each way, as TLS 1.3 tells a client that
-// it is refused only when it reads.
+// it is refused only when it reads. The connection is a real one: over a net.Pipe both
+// would wait for ever, one to refuse and one to be read.
 func greet(client, server *tls.Config) error {
-	left, right := net.Pipe()
-	defer left.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
 	answered := make(chan error, 1)
 	go func() {
-		defer right.Close()
-		conn := tls.Server(right, server)
-		_, err := conn.Write([]byte("!"))
+		conn, err := listener.Accept()
+		if err == nil {
+			defer conn.Close()
+			_, err = tls.Server(conn, server).Write([]byte("!"))
+		}
 		answered <- err
 	}()
-	_, err := tls.Client(left, client).Read(make([]byte, 1))
-	_ = left.Close()
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = tls.Client(conn, client).Read(make([]byte, 1))
+	_ = conn.Close()
 	return errors.Join(err, <-answered)
 }
 

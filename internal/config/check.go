@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"opensessionmanager/internal/certs"
 )
 
 // check applies the rules that concern more than the form of one value.
@@ -29,13 +31,21 @@ func (l *loader) check() {
 	l.settleDeletedSessions()
 }
 
+// checkKeyStores opens each key store, so that a wrong password is found before anything
+// is changed.
 func (l *loader) checkKeyStores() {
-	for _, field := range []*Path{&l.cfg.Client.KeyStoreFile, &l.cfg.Agent.KeyStoreFile} {
-		if *field == "" {
+	c := l.cfg
+	for file, password := range map[*Path]*Secret{&c.Client.KeyStoreFile: &c.Client.KeyStorePass, &c.Agent.KeyStoreFile: &c.Agent.KeyStorePass,
+		&c.Fleet.KeyStoreFile: &c.Fleet.KeyStorePass} {
+		if *file == "" {
 			continue
 		}
-		if _, err := os.Stat(string(*field)); err != nil {
-			l.refuse(l.of(field), fmt.Sprintf("cannot use %s: %s", quote(string(*field)), reason(err)),
+		switch _, err := certs.LoadKeyStore(string(*file), password.Reveal()); {
+		case err == nil:
+		case errors.Is(err, certs.ErrPassword) && l.of(password).line > 0:
+			l.refuse(l.of(password), "is not the password of "+quote(string(*file)), "write the password that the key store was made with")
+		default:
+			l.refuse(l.of(file), fmt.Sprintf("cannot use %s: %s", quote(string(*file)), reason(err)),
 				"name an existing file, or remove the line and the broker makes its own certificate")
 		}
 	}

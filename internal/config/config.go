@@ -205,8 +205,8 @@ type Fleet struct {
 	MulticastPort     int      `prop:"broker-to-broker-discovery-multicast-port" default:"47400" range:"1..65535" status:"later" doc:"Port of the multicast group."`
 	AWSRegion         string   `prop:"broker-to-broker-discovery-aws-region" default:"" status:"later" doc:"Region of the target group."`
 	AWSTargetGroupARN string   `prop:"broker-to-broker-discovery-aws-alb-target-group-arn" default:"" status:"later" doc:"Finds brokers in a load balancer's target group. Refused by this version."`
-	KeyStoreFile      Path     `prop:"broker-to-broker-key-store-file" default:"" status:"later" doc:"Key and certificate for messages between brokers."`
-	KeyStorePass      Secret   `prop:"broker-to-broker-key-store-pass" default:"" status:"later" doc:"Password of that key store."`
+	KeyStoreFile      Path     `prop:"broker-to-broker-key-store-file" default:"" doc:"Key and certificate for messages between brokers: a Java key store, a PKCS12 file or a PEM file, with the certificates of the authorities whose brokers are trusted. Certificates of brokers must have the DNS name broker.fleet, unless all brokers use the same one. Without a value the broker makes its own certificate, signed by its own CA, which all brokers then have to share."`
+	KeyStorePass      Secret   `prop:"broker-to-broker-key-store-pass" default:"" doc:"Password of that key store."`
 }
 
 // Persistence names an external database. This version has none.

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"software.sslmate.com/src/go-pkcs12"
+
+	"opensessionmanager/internal/certs"
 )
 
 // write makes a properties file that only this user may read.
@@ -15,6 +18,46 @@ func write(t *testing.T, text string) string {
 	path := filepath.Join(t.TempDir(), "broker.properties")
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	return path
+}
+
+// keyStore writes a key store that opens without a password.
+func keyStore(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	ca, err := certs.Ensure(certs.Config{Dir: folder})
+	require.NoError(t, err)
+	require.NotEmpty(t, ca.Fingerprint())
+	return filepath.Join(folder, certs.ServerFile)
+}
+
+// A key store is opened before anything is changed: what is wrong is told with its line.
+func TestLoad_AKeyStoreThatCannotBeUsedIsRefused(t *testing.T) {
+	t.Parallel()
+	own := keyStore(t)
+	pair, err := certs.LoadKeyStore(own, "")
+	require.NoError(t, err)
+	p12, err := pkcs12.Modern.Encode(pair.PrivateKey, pair.Leaf, nil, "the-right-one")
+	require.NoError(t, err)
+	locked := write(t, string(p12))
+	for _, connector := range []string{"broker-to-broker", "client-to-broker-connector", "agent-to-broker-connector"} {
+		file, pass := connector+"-key-store-file", connector+"-key-store-pass"
+		for name, c := range map[string]struct{ text, want string }{
+			"missing file":   {file + " = /nowhere/KeyStore.jks", ":1: " + file + `: cannot use "/nowhere/KeyStore.jks": no such file or directory`},
+			"wrong password": {file + " = " + locked + "\n\n" + pass + " = guessed-wrong", ":3: " + pass + ": is not the password of"},
+			"no password":    {file + " = " + locked, ":1: " + file + ": cannot use"},
+			"not a store":    {file + " = " + write(t, "shopping list"), ":1: " + file + ": cannot use"},
+		} {
+			t.Run(connector+" "+name, func(t *testing.T) {
+				t.Parallel()
+				_, _, err := Load(write(t, c.text+"\n"))
+				require.ErrorIs(t, err, ErrInvalid)
+				require.ErrorContains(t, err, c.want)
+				require.NotContains(t, err.Error(), "guessed-wrong")
+			})
+		}
+		_, _, err := Load(write(t, file+" = "+locked+"\n"+pass+" = the-right-one\n"))
+		require.NoError(t, err)
+	}
 }
 
 // keyCase is one key: what a file says, where it ends, what it must be there.
@@ -100,7 +143,7 @@ func keyCases(existing string) []keyCase {
 		{"broker-to-broker-discovery-multicast-port", "47401", func(c *Config) any { return c.Fleet.MulticastPort }, 47401},
 		{"broker-to-broker-discovery-aws-region", "eu-west-1", func(c *Config) any { return c.Fleet.AWSRegion }, "eu-west-1"},
 		{"broker-to-broker-discovery-aws-alb-target-group-arn", "", func(c *Config) any { return c.Fleet.AWSTargetGroupARN }, ""},
-		{"broker-to-broker-key-store-file", "/k", func(c *Config) any { return c.Fleet.KeyStoreFile }, Path("/k")},
+		{"broker-to-broker-key-store-file", existing, func(c *Config) any { return c.Fleet.KeyStoreFile }, Path(existing)},
 		{"broker-to-broker-key-store-pass", "p", func(c *Config) any { return c.Fleet.KeyStorePass }, Secret("p")},
 		{"enable-persistence", "false", func(c *Config) any { return c.Persistence.Enable }, false},
 		{"persistence-db", "dynamodb", func(c *Config) any { return c.Persistence.Database }, "dynamodb"},
@@ -123,7 +166,7 @@ func keyCases(existing string) []keyCase {
 
 func TestLoad_EachKeyReachesItsField(t *testing.T) {
 	t.Parallel()
-	existing := write(t, "any file")
+	existing := keyStore(t)
 	cases := keyCases(existing)
 	covered := map[string]bool{}
 	for _, c := range cases {

@@ -1,0 +1,299 @@
+//go:build !race
+
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/asynkron/protoactor-go/remote"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"opensessionmanager/cluster/membership"
+	"opensessionmanager/internal/certs"
+	"opensessionmanager/messages"
+)
+
+// Several brokers in one process make the library race with itself, hence the build tag.
+
+// logbook collects log lines.
+type logbook struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// fellow is one of several fleets' brokers in one process.
+type fellow struct {
+	*fixture
+	log *logbook
+}
+
+func authority(t testing.TB) *certs.Authority {
+	t.Helper()
+	ca, err := certs.Ensure(certs.Config{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	return ca
+}
+
+func trusting(t testing.TB, c *Config, ca *certs.Authority) {
+	t.Helper()
+	live, err := certs.Follow(ca.PeerCertificate, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	c.ServerTLS, c.ClientTLS = ca.PeerServer(live), ca.PeerClient(live)
+}
+
+// fellows are brokers of one fleet, unless change makes them differ.
+func fellows(t testing.TB, n int, change func(i int, c *Config)) []*fellow {
+	t.Helper()
+	registry, ca := membership.NewMemory(membership.DefaultTTL), authority(t)
+	var all []*fellow
+	for i := range n {
+		log := &logbook{}
+		all = append(all, &fellow{start(t, 0, func(c *Config) {
+			trusting(t, c, ca)
+			c.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+			c.Source = membership.New(registry.Connect(), membership.Options{Logger: c.Logger})
+			if change != nil {
+				change(i, c)
+			}
+		}), log})
+	}
+	for _, f := range all {
+		await(t, "one view", func() bool { return len(f.View().Members) == n })
+	}
+	return all
+}
+
+// ownedBy is the id of a session that lives at a broker.
+func (f *fellow) ownedBy(t testing.TB) string {
+	t.Helper()
+	for i := range 1000 {
+		id := fmt.Sprint("s", i)
+		if owner, _ := f.View().Owner(messages.KindSession, id); owner.ID == f.Self().ID {
+			return id
+		}
+	}
+	t.Fatal("no id of a thousand is this broker's")
+	return ""
+}
+
+// question sends an envelope to a broker and waits for the answer.
+func (f *fellow) question(t testing.TB, to *fellow, id string, epoch uint64) any {
+	t.Helper()
+	a := &asking{answers: make(chan answer, 1)}
+	self, _ := f.system.ProcessRegistry.Add(a, "test"+f.system.ProcessRegistry.NextId())
+	defer f.system.ProcessRegistry.Remove(self)
+	body, err := proto.Marshal(&messages.DeleteSession{SessionId: id})
+	require.NoError(t, err)
+	f.system.Root.Send(actor.NewPID(to.Address(), courierName), &messages.Envelope{Kind: messages.KindSession, Id: id, Sender: self,
+		Type: packagePrefix + "DeleteSession", Body: body, Epoch: epoch})
+	select {
+	case got := <-a.answers:
+		return got.msg
+	case <-time.After(20 * time.Second):
+		t.Fatal("no answer")
+		return nil
+	}
+}
+
+// A requester with an older view, or a mistake: who does not own a grain never makes it
+// but hands the message on (engine.md, pitfall 5).
+func TestEpoch_WhoIsNotTheOwnerHandsOnAndMakesNothing(t *testing.T) {
+	t.Parallel()
+	all := fellows(t, 2, nil)
+	a, b := all[0], all[1]
+	id := b.ownedBy(t)
+	require.IsType(t, &messages.SessionClosed{}, a.question(t, a, id, 1))
+	require.IsType(t, &messages.SessionClosed{}, b.question(t, a, id, a.View().Epoch))
+	require.Zero(t, a.made.Load())
+	require.EqualValues(t, 1, b.made.Load())
+	answer, err := a.system.Root.RequestFuture(a.lookup.activator, &activate{messages.KindSession, id}, 10*time.Second).Result()
+	require.NoError(t, err)
+	require.IsType(t, &notOwner{}, answer, "the activator too")
+	require.NoError(t, a.Contact())
+}
+
+// A sender that knows a newer view: this broker is behind, says so to its own clients,
+// and neither acts by its old view nor keeps the question for ever.
+func TestEpoch_WhoIsBehindWaitsAndDoesNotAct(t *testing.T) {
+	t.Parallel()
+	all := fellows(t, 2, nil)
+	a, b := all[0], all[1]
+	id := b.ownedBy(t)
+	refusal, ok := b.question(t, a, id, a.View().Epoch+1).(*messages.Refusal)
+	require.True(t, ok, "the view never came")
+	require.Equal(t, messages.CodeBusy, refusal.GetCode())
+	require.ErrorIs(t, a.Contact(), ErrBehind)
+	require.Zero(t, a.made.Load()+b.made.Load())
+}
+
+// The library packs 256 messages into one, whatever their size; what exceeds the limit
+// of the other side would end the link with all that is on it (engine.md, pitfall 3).
+func TestTrap_ManyLargeMessagesAtOnceArrive(t *testing.T) {
+	t.Parallel()
+	all := fellows(t, 2, nil)
+	a, b := all[0], all[1]
+	id := b.ownedBy(t)
+	const n, size = 9, 8 << 20 // together more than largestMessage
+	large := strings.Repeat("x", size)
+	calls := make([]Call, n)
+	for i := range calls {
+		calls[i] = Call{Kind: messages.KindSession, ID: id, Msg: &messages.DeleteSession{SessionId: large}}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	for _, answer := range a.Ask(ctx, calls) {
+		closed, ok := answer.(*messages.SessionClosed)
+		require.True(t, ok, "%T", answer)
+		require.Len(t, closed.GetSessionId(), size)
+	}
+	require.NotContains(t, a.log.String()+b.log.String(), "refuses this one")
+}
+
+// A probe proves a death by what the machine says, and by another process in the place.
+func TestProbe_TellsTheDeadFromTheSilent(t *testing.T) {
+	t.Parallel()
+	f := fellows(t, 1, nil)[0]
+	probe := func(m membership.Member) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		return f.probe(ctx, m)
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	require.NoError(t, err)
+	address := silent.Addr().String()
+	err = probe(membership.Member{ID: "x", Address: address})
+	require.Error(t, err)
+	require.NotErrorIs(t, err, membership.ErrGone)
+	require.NoError(t, silent.Close())
+	require.ErrorIs(t, probe(membership.Member{ID: "x", Address: address}), membership.ErrGone)
+
+	all := fellows(t, 2, nil)
+	await(t, "the place to be taken by another", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := all[0].probe(ctx, membership.Member{ID: "before", Address: all[1].Address()})
+		return strings.Contains(fmt.Sprint(err), membership.ErrGone.Error())
+	})
+}
+
+// Two brokers that share no version, should the membership have let both in.
+func TestPort_BrokersWithoutACommonProtocolRefuseEachOtherAndSaySo(t *testing.T) {
+	t.Parallel()
+	all := fellows(t, 2, func(i int, c *Config) {
+		if i == 1 {
+			c.Protocol, c.Oldest = 5, 4
+		}
+	})
+	requireToldOnce(t, all[0], all[1], "the broker that calls speaks protocol", "1 to 1", "4 to 5", "upgrade the older one")
+}
+
+// F13: a broker of another authority is refused, both ways.
+func TestPort_ABrokerOfAnotherAuthorityIsRefusedAndBothSaySo(t *testing.T) {
+	t.Parallel()
+	all := fellows(t, 2, func(i int, c *Config) {
+		if i == 1 {
+			trusting(t, c, authority(t))
+		}
+	})
+	requireToldOnce(t, all[0], all[1], "certs: not a peer: its certificate was issued by", "DCV Session Manager Broker CA")
+}
+
+// Only one does not trust the other: who is refused hears it too.
+func TestPort_WhoseCertificateIsNotTakenIsTold(t *testing.T) {
+	t.Parallel()
+	var foreign *tls.Config
+	all := fellows(t, 2, func(i int, c *Config) {
+		if i == 1 {
+			own := c.ServerTLS
+			trusting(t, c, authority(t))
+			foreign = c.ClientTLS
+			c.ServerTLS = own
+			foreign.VerifyConnection = nil // it takes anybody
+		}
+	})
+	a, b := all[0], all[1]
+	for range 2 {
+		_ = b.probe(withTime(t), a.Self())
+	}
+	await(t, "both to say why", func() bool {
+		return strings.Contains(a.log.String(), "a connection to the port between brokers was refused") &&
+			strings.Contains(b.log.String(), "another broker does not take this one's certificate")
+	})
+}
+
+func withTime(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// requireToldOnce makes two brokers try to reach each other and looks into both logs.
+func requireToldOnce(t *testing.T, a, b *fellow, texts ...string) {
+	t.Helper()
+	for range 2 {
+		for _, each := range [][2]*fellow{{a, b}, {b, a}} {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			require.Error(t, each[0].probe(ctx, each[1].Self()))
+			cancel()
+		}
+	}
+	for _, f := range []*fellow{a, b} {
+		await(t, "the reason in the log", func() bool {
+			for _, text := range texts {
+				if !strings.Contains(f.log.String(), text) {
+					return false
+				}
+			}
+			return true
+		})
+		for _, line := range []string{"the stream of another broker was ended", "another broker refuses this one",
+			"a connection to the port between brokers was refused", "what answers at another broker's address is none of this fleet"} {
+			require.LessOrEqual(t, strings.Count(f.log.String(), `level=WARN msg="`+line), 1, f.log.String())
+		}
+	}
+}
+
+// A machine that takes connections and does not answer, as a paused broker's: without a
+// limit of ours it is waited for twenty seconds, in which everything to it is queued.
+func TestTrap_ConnectingToASilentMachineEndsSoon(t *testing.T) {
+	t.Parallel()
+	f := fellows(t, 1, nil)[0]
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = silent.Close() }()
+	lost := make(chan struct{})
+	once := sync.OnceFunc(func() { close(lost) })
+	f.system.EventStream.Subscribe(func(event any) {
+		if e, ok := event.(*remote.EndpointTerminatedEvent); ok && e.Address == silent.Addr().String() {
+			once()
+		}
+	})
+	began := time.Now()
+	f.post(silent.Addr().String(), &messages.Envelope{Actor: courierName}, &messages.Ping{}, 0)
+	<-lost
+	t.Logf("given up after %v", time.Since(began).Round(time.Millisecond))
+	require.Less(t, time.Since(began), 15*time.Second)
+}
