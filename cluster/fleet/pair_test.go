@@ -149,29 +149,6 @@ func TestEpoch_WhoIsBehindWaitsAndDoesNotAct(t *testing.T) {
 	require.Zero(t, a.made.Load()+b.made.Load())
 }
 
-// The library packs 256 messages into one, whatever their size; what exceeds the limit
-// of the other side would end the link with all that is on it (engine.md, pitfall 3).
-func TestTrap_ManyLargeMessagesAtOnceArrive(t *testing.T) {
-	t.Parallel()
-	all := fellows(t, 2, nil)
-	a, b := all[0], all[1]
-	id := b.ownedBy(t)
-	const n, size = 9, 8 << 20 // together more than largestMessage
-	large := strings.Repeat("x", size)
-	calls := make([]Call, n)
-	for i := range calls {
-		calls[i] = Call{Kind: messages.KindSession, ID: id, Msg: &messages.DeleteSession{SessionId: large}}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	for _, answer := range a.Ask(ctx, calls) {
-		closed, ok := answer.(*messages.SessionClosed)
-		require.True(t, ok, "%T", answer)
-		require.Len(t, closed.GetSessionId(), size)
-	}
-	require.NotContains(t, a.log.String()+b.log.String(), "refuses this one")
-}
-
 // A probe proves a death by what the machine says, and by another process in the place.
 func TestProbe_TellsTheDeadFromTheSilent(t *testing.T) {
 	t.Parallel()

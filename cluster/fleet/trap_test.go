@@ -3,11 +3,14 @@ package fleet
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/remote"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/messages"
@@ -47,6 +50,39 @@ func TestTrap_TheLibrarysMemberListStaysEmpty(t *testing.T) {
 	f := start(t, 0)
 	require.Zero(t, f.cluster.MemberList.Length())
 	require.Zero(t, f.cluster.Remote.BlockList().Len())
+}
+
+// The library packs 256 messages into one, whatever their size; what exceeds the limit
+// of the other side would end the link with all that is on it (engine.md, pitfall 3).
+func TestTrap_ManyLargeMessagesAtOnceArrive(t *testing.T) {
+	f := start(t, 0)
+	conn, err := grpc.NewClient(f.Address(), f.dialOptions()...)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
+	stream, err := remote.NewRemotingClient(conn).Receive(t.Context(), f.remoteConfig().CallOptions...)
+	require.NoError(t, err)
+	const n, size = 9, 8 << 20 // together more than largestMessage
+	a := &asking{answers: make(chan answer, n)}
+	self, _ := f.system.ProcessRegistry.Add(a, "test")
+	body, err := proto.Marshal(&messages.DeleteSession{SessionId: strings.Repeat("x", size)})
+	require.NoError(t, err)
+	data, err := proto.Marshal(&messages.Envelope{Kind: messages.KindSession, Id: "a", Type: packagePrefix + "DeleteSession", Body: body, Sender: self})
+	require.NoError(t, err)
+	batch := &remote.MessageBatch{TypeNames: []string{envelopeType}, Targets: []*actor.PID{actor.NewPID(f.Address(), courierName)}}
+	for range n {
+		batch.Envelopes = append(batch.Envelopes, &remote.MessageEnvelope{MessageData: data})
+	}
+	require.NoError(t, stream.Send(batchOf(batch)))
+	for range n {
+		select {
+		case got := <-a.answers:
+			require.Len(t, got.msg.(*messages.SessionClosed).GetSessionId(), size)
+		case <-stream.Context().Done():
+			t.Fatal("the link was ended")
+		case <-time.After(30 * time.Second):
+			t.Fatal("a message is lost")
+		}
+	}
 }
 
 // A grain that ends is forgotten without looking at the others (engine.md, pitfall 4).
@@ -159,7 +195,7 @@ func TestTrap_AQuestionWithoutAnAnswerIsAskedOnce(t *testing.T) {
 	})
 	pid := f.system.Root.Spawn(props)
 	f.lookup.grains.Store(key{messages.KindSession, "mute"}, &activation{pid: pid})
-	ctx, cancel := context.WithTimeout(t.Context(), 300e6)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, f.Ask(ctx, []Call{{Kind: messages.KindSession, ID: "mute", Msg: &messages.Wake{}}})[0].(error), ErrTimeout)
 	require.NoError(t, f.system.Root.PoisonFuture(pid).Wait())
