@@ -112,6 +112,13 @@ func (d *Driver) Count() int {
 	return len(d.sessions)
 }
 
+// Has says whether a session is there, whatever goes wrong.
+func (d *Driver) Has(id string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sessions[id] != nil
+}
+
 // Creates returns how often Create was called.
 func (d *Driver) Creates() int {
 	d.mu.Lock()

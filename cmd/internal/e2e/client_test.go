@@ -85,6 +85,11 @@ func (c *client) try(method, path string, body any) (answer, error) {
 }
 
 func (c *client) send(ctx context.Context, method, path string, body any) (answer, error) {
+	return c.sendKeyed(ctx, method, path, "", body)
+}
+
+// sendKeyed sends with an Idempotency-Key, unless that is empty.
+func (c *client) sendKeyed(ctx context.Context, method, path, key string, body any) (answer, error) {
 	var reader io.Reader
 	switch b := body.(type) {
 	case nil:
@@ -106,6 +111,9 @@ func (c *client) send(ctx context.Context, method, path string, body any) (answe
 	}
 	if c.token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if key != "" {
+		request.Header.Set("Idempotency-Key", key)
 	}
 	return c.exchange(request, path)
 }

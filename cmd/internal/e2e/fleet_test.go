@@ -80,14 +80,14 @@ func (f *fleet) addOf(program string) *broker {
 	return b
 }
 
-// prepare configures one more broker.
-func (f *fleet) prepare() *broker {
+// prepare configures one more broker, settings winning over ours.
+func (f *fleet) prepare(settings ...string) *broker {
 	f.t.Helper()
-	b := newBroker(f.t,
-		"consul-address = "+f.consul.Address(),
+	b := newBroker(f.t, append([]string{
+		"consul-address = " + f.consul.Address(),
 		fmt.Sprintf("broker-to-broker-port = %d", freePort(f.t)),
 		"broker-to-broker-bind-host = 127.0.0.1",
-		"agent-ping-interval-seconds = 1")
+		"agent-ping-interval-seconds = 1"}, settings...)...)
 	if len(f.brokers) > 0 { // as an operator does it
 		to := filepath.Join(b.dir, "work", "security")
 		require.NoError(f.t, os.MkdirAll(to, 0o700))
