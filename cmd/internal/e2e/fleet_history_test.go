@@ -74,6 +74,9 @@ func runHistory(t *testing.T, p *plan) {
 	}
 	t.Logf("seed %d: %d operations, %d of unknown outcome, %d repeated, %d faults, %d sessions on hosts; up after %.1f s, calm after %.1f s, checked in %.1f s: %d findings",
 		p.seed, len(h.Operations), unknown, r.retries.Load(), len(r.done), len(h.Stays), up.Seconds(), calm.Seconds(), time.Since(over.Add(calm)).Seconds(), len(found))
+	if os.Getenv("HISTORY_COUNTS") != "" {
+		t.Logf("%v", r.counts)
+	}
 	if len(found) == 0 {
 		return
 	}
