@@ -28,9 +28,11 @@ type sessionGrain struct {
 	retiring  bool // given back; what still arrives is for the next activation
 	withdrawn bool // a create was refused that the store may hold nevertheless
 	backlog   backlog
-	askers    []*actor.PID     // who waits for the outcome of a create
-	made      *session.Session // a create that found a record: who made that is to be seen
-	second    string           // the other server that was last seen to have it
+	askers    []*actor.PID      // who waits for the outcome of a create
+	unread    bool              // for a create the store was not asked
+	made      *session.Session  // a create for which the store has to be asked: somebody may have made its record
+	refused   *messages.Refusal // the answer to that create if nobody has
+	second    string            // the other server that was last seen to have it
 }
 
 func newSessionGrain(d *Deps) actor.Actor { return &sessionGrain{deps: d} }
@@ -174,6 +176,10 @@ func (g *sessionGrain) cancelCreate(ctx actor.Context, m *messages.DeleteSession
 	}
 	g.answer(&messages.Refusal{Code: messages.CodeSessionDeleted, Detail: "the session was deleted before it was placed"})
 	g.now = session.Session{}
+	if g.unread { // another broker may have made it already
+		g.withdrawn, g.loaded = true, false
+		g.fetch()
+	}
 }
 
 func (g *sessionGrain) onQueued(ctx actor.Context) {
@@ -222,9 +228,7 @@ func (g *sessionGrain) onGranted(ctx actor.Context, m *messages.PlacementGranted
 
 func (g *sessionGrain) onRefused(ctx actor.Context, m *messages.PlacementRefused) {
 	if g.now.State == session.Fresh {
-		g.answer(g.explained(m.GetRefusal()))
-		g.now = session.Session{}
-		g.retireIfEmpty()
+		g.onCreateRefused(g.explained(m.GetRefusal()))
 		return
 	}
 	reason := g.now.Reason // why the last host failed says more than "no other host"

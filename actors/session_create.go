@@ -24,6 +24,20 @@ func (g *sessionGrain) onCreate(ctx actor.Context, m *messages.CreateSession, se
 	}
 }
 
+// onCreateRefused: there is no room. It may be this very session that has taken it: an
+// activation on another broker made it and was ended before it could answer (C22).
+func (g *sessionGrain) onCreateRefused(refusal *messages.Refusal) {
+	if len(g.askers) > 0 && g.unread {
+		g.made, g.refused = &session.Session{Spec: &messages.SessionSpec{}, Digest: g.now.Digest}, refusal
+		g.loaded, g.now = false, session.Session{}
+		g.fetch()
+		return
+	}
+	g.answer(refusal)
+	g.now = session.Session{}
+	g.retireIfEmpty()
+}
+
 // repeat answers a create for an id that exists: the same request gets the same
 // answer, another one is refused (N4).
 func (g *sessionGrain) repeat(ctx actor.Context, m *messages.CreateSession, sender *actor.PID) {

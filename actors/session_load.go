@@ -2,6 +2,7 @@ package actors
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 func (g *sessionGrain) load(ctx actor.Context) {
 	if _, isCreate := ctx.Message().(*messages.CreateSession); isCreate && len(g.backlog.kept) == 0 && !g.withdrawn {
 		if _, known := g.deps.views().Session(g.id); !known {
-			g.loaded = true
+			g.loaded, g.unread = true, true
 			return
 		}
 	}
@@ -26,7 +27,7 @@ func (g *sessionGrain) load(ctx actor.Context) {
 }
 
 func (g *sessionGrain) fetch() {
-	g.busy = true
+	g.busy, g.unread = true, false
 	g.deps.Store.Load(g.key(), func(r persistence.Record, err error) {
 		g.deps.System.Root.Send(g.self, &sessionLoaded{r, err})
 	})
@@ -38,7 +39,7 @@ func (g *sessionGrain) onLoaded(ctx actor.Context, m *sessionLoaded) {
 	switch err := m.err; {
 	case errors.Is(err, persistence.ErrNotFound):
 		g.loaded, g.version, g.now = true, 0, session.Session{}
-		g.settleMade(session.Session{}, storeRefusal(persistence.ErrConflict))
+		g.settleMade(session.Session{}, cmp.Or(g.refused, storeRefusal(persistence.ErrConflict)))
 		g.onRecordMissing()
 	case err != nil:
 		g.onLoadFailed(ctx, err)
@@ -97,7 +98,7 @@ func (g *sessionGrain) onLoadFailed(ctx actor.Context, err error) {
 // who asked is answered with it.
 func (g *sessionGrain) settleMade(stored session.Session, otherwise *messages.Refusal) {
 	made := g.made
-	if g.made = nil; made == nil {
+	if g.made, g.refused = nil, nil; made == nil {
 		return
 	}
 	if made.ServerID != stored.ServerID {
