@@ -62,7 +62,7 @@ func (a *actor) act(ctx context.Context) {
 		return
 	}
 	if kind < 36 {
-		a.switchServer(ctx, host, dice%2 == 0, force)
+		a.switchServer(ctx, host, dice%3 == 0, force)
 		return
 	}
 	if kind < 42 {

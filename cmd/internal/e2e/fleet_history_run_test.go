@@ -184,7 +184,7 @@ func (r *historyRun) history() history.History {
 	return h
 }
 
-// keep writes everything about a failed run into a folder.
+// keep writes everything about a failed run into a folder; the logs are shown nowhere else.
 func (r *historyRun) keep(h history.History, found []history.Finding) string {
 	t := r.f.t
 	folder := filepath.Join(os.TempDir(), fmt.Sprintf("dcvsm-history-%d-%d", r.plan.seed, os.Getpid()))
@@ -194,6 +194,7 @@ func (r *historyRun) keep(h history.History, found []history.Finding) string {
 	files := map[string]string{"history.json": string(data), "plan.txt": r.plan.String() + "\n\n" + strings.Join(r.done, "\n") + "\n"}
 	for name, log := range r.logs {
 		files[name+".log"] = log.String()
+		log.reset()
 	}
 	files["consul.log"] = r.f.consul.Log()
 	text := ""
@@ -210,3 +211,9 @@ func (r *historyRun) keep(h history.History, found []history.Finding) string {
 
 // decide bounds the search of the checker for each session and server.
 const decide = time.Minute
+
+func (l *logbook) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
+}

@@ -1,11 +1,11 @@
 package history
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -151,7 +151,7 @@ func (c *checker) servers() {
 		if len(made) == 0 {
 			continue
 		}
-		landed := slices.MinFunc(made, func(a, b Operation) int { return int(a.Call - b.Call) })
+		landed := slices.MinFunc(made, func(a, b Operation) int { return cmp.Compare(a.Call, b.Call) })
 		landed.Outcome, landed.Return, landed.Text = Done, max(stay.From, landed.Call), stay.Session
 		at(lines, stay.Server).read(landed)
 	}
@@ -202,28 +202,23 @@ func (c *checker) check(what string, model porcupine.Model, line timeline) {
 	}
 }
 
-// story tells a partition in words, writes and what is near them.
+// story tells a partition in words. Of equal reads in a row the first and the last are
+// told.
 func story(line timeline) string {
-	steps := slices.Clone(line.steps)
-	slices.SortFunc(steps, func(a, b porcupine.Operation) int { return int(a.Call - b.Call) })
-	var text strings.Builder
-	last, same := "", 0
-	for _, s := range steps {
-		if s.Input.(step).settle {
+	steps := slices.DeleteFunc(slices.Clone(line.steps), func(s porcupine.Operation) bool { return s.Input.(step).settle })
+	slices.SortFunc(steps, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+	text, what := "", func(i int) string { return describe(steps[i].Input, nil) }
+	for i, s := range steps {
+		if i > 0 && i < len(steps)-1 && what(i) == what(i-1) && what(i) == what(i+1) {
 			continue
 		}
-		what := describe(s.Input, nil)
-		if what == last && same > 0 {
-			continue
-		}
-		last, same = what, same+1
-		end := "..."
+		end := "?"
 		if s.Return < Never {
 			end = fmt.Sprintf("%.4f", float64(s.Return)/2e9)
 		}
-		fmt.Fprintf(&text, "  %.4f to %s: client %d: %s\n", float64(s.Call)/2e9, end, s.ClientId, what)
+		text += fmt.Sprintf("  %.4f to %s: client %d at broker %d: %s\n", float64(s.Call)/2e9, end, s.ClientId, s.Input.(step).op.Broker, what(i))
 	}
-	return text.String()
+	return text
 }
 
 // doubled: one request makes one session, one session runs on one host.

@@ -1,7 +1,7 @@
 package history
 
 import (
-	"fmt"
+	"strings"
 
 	"github.com/anishathalye/porcupine"
 )
@@ -42,20 +42,23 @@ func (l *timeline) add(op Operation, s step, call, end int64) {
 
 func describe(input, _ any) string {
 	s := input.(step)
-	text := string(s.op.Kind)
+	words := []string{string(s.op.Kind)}
 	if s.settle {
-		return text + " acknowledged"
+		return words[0] + " acknowledged"
 	}
 	for _, word := range []string{s.op.Text, string(s.op.Outcome), s.op.Code} {
 		if word != "" {
-			text += " " + word
+			words = append(words, strings.TrimSpace(word))
 		}
 	}
 	for _, sight := range s.op.Seen {
-		text += " " + sight.State + " " + sight.Reason
+		words = append(words, sight.State, sight.Reason)
+	}
+	if (s.op.Kind == Sessions || s.op.Kind == Servers) && len(s.op.Seen) == 0 {
+		words = append(words, "absent")
 	}
 	if s.op.Stray {
-		text += " (not the owner)"
+		words = append(words, "(not the owner)")
 	}
-	return fmt.Sprintf("%s at broker %d", text, s.op.Broker)
+	return strings.TrimSpace(strings.Join(words, " "))
 }
