@@ -247,7 +247,7 @@ func (a *actor) exchange(ctx context.Context, op *history.Operation, method, pat
 	op.Return = a.r.record.Now()
 	switch {
 	case err != nil:
-		op.Outcome, op.Code = lost(err)
+		op.Outcome, op.Code = lost(err, key)
 	case answer.status == http.StatusOK:
 		op.Outcome = history.Done
 		failures, err := read(answer.body)
@@ -271,9 +271,10 @@ func (a *actor) exchange(ctx context.Context, op *history.Operation, method, pat
 // historyPatience is how long clients wait for an answer.
 const historyPatience = 6 * time.Second
 
-// lost: a broker that nobody could connect to did nothing.
-func lost(err error) (history.Outcome, string) {
-	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+// lost: a broker that nobody could connect to did nothing. With a key, though, it may
+// have been asked before: the library then sends again after a connection broke.
+func lost(err error, key string) (history.Outcome, string) {
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" && key == "" {
 		return history.Refused, "NO_CONNECTION"
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
