@@ -77,10 +77,6 @@ func StartRoster(d *Deps, builder *roster.Builder) *Roster {
 // Snapshot is the present picture; it never changes.
 func (r *Roster) Snapshot() *roster.Snapshot { return r.current.Load() }
 
-// AwaitOthers has the roster count as behind until it is told who else is in the fleet:
-// until then it has what was stored when the broker started, and others go on.
-func (r *Roster) AwaitOthers() { r.freshUntil.Store(0) }
-
 // SetOthers tells the roster who else is in the fleet. From now on it counts as behind
 // until it has looked at that.
 func (r *Roster) SetOthers(m *RostersChanged) {

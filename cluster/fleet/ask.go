@@ -9,17 +9,24 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/cluster/membership"
+	"opensessionmanager/messages"
 )
 
 // resend is how long an answer from another broker may take before the question is
 // sent again: its connection may have broken. What is asked is idempotent.
 const resend = time.Second
 
+// lastCopies is how long a refusal waits for what the other copies of its question bring.
+const lastCopies = 300 * time.Millisecond
+
 // deadPause is how long a grain that just ended is given to be forgotten.
 const deadPause = 5 * time.Millisecond
 
-// sendAgain is a question's note to itself.
-type sendAgain struct{}
+// Notes of a question to itself: it is to be sent again; its refusal has waited.
+type (
+	sendAgain struct{}
+	copiesDue struct{}
+)
 
 // Call is one question to one grain.
 type Call struct {
@@ -39,8 +46,8 @@ type answer struct {
 	msg any
 }
 
-// SendUserMessage implements actor.Process. Answers beyond the second to one question
-// find no room and are dropped.
+// SendUserMessage implements actor.Process. Answers for which there is no room are
+// dropped: a few to each question fit in.
 func (a *asking) SendUserMessage(pid *actor.PID, message any) {
 	_, msg, _ := actor.UnwrapEnvelope(message)
 	select {
@@ -59,11 +66,13 @@ func (a *asking) Stop(*actor.PID) {}
 // answer is what the grain responded, or ErrTimeout when it did not within the time
 // of ctx. A question is sent again when its grain's owner changes, when its message
 // certainly reached nobody, and when another broker does not answer for a second.
+// A question that was sent more than once is refused only when each copy was: as long as
+// one may still be acted upon, a refusal of another one would be a lie.
 func (f *Fleet) Ask(ctx context.Context, calls []Call) []any {
-	a := &asking{answers: make(chan answer, 2*len(calls)+2)}
+	a := &asking{answers: make(chan answer, 4*len(calls)+16)}
 	self, _ := f.system.ProcessRegistry.Add(a, askName+f.system.ProcessRegistry.NextId())
 	defer f.system.ProcessRegistry.Remove(self)
-	r := round{f: f, asking: a, calls: calls, self: self, out: make([]any, len(calls)), owners: make([]string, len(calls)), open: len(calls)}
+	r := round{f: f, asking: a, calls: calls, self: self, out: make([]any, len(calls)), sent: make([]copies, len(calls)), open: len(calls)}
 	for i := range calls {
 		r.send(i)
 	}
@@ -83,15 +92,23 @@ type round struct {
 	calls  []Call
 	self   *actor.PID
 	out    []any
-	owners []string // where each question was sent
+	sent   []copies
 	open   int
+}
+
+// copies are where one question went and what came back.
+type copies struct {
+	owner   string // of the latest
+	due     int    // not answered yet
+	refused *messages.Refusal
 }
 
 func (r *round) send(i int) {
 	sender := actor.NewPID(r.self.GetAddress(), r.self.GetId())
 	sender.RequestId = uint32(i + 1)
 	owner, _ := r.f.source.Current().Owner(r.calls[i].Kind, r.calls[i].ID)
-	r.owners[i] = owner.ID
+	r.sent[i].owner = owner.ID
+	r.sent[i].due++
 	r.f.Tell(r.calls[i].Kind, r.calls[i].ID, r.calls[i].Msg, sender)
 }
 
@@ -107,11 +124,11 @@ func (r *round) wait(ctx context.Context, answers <-chan answer) {
 			changed = r.f.viewChanged()
 			r.sendAgain(func(i int, v *membership.View) bool {
 				owner, _ := v.Owner(r.calls[i].Kind, r.calls[i].ID)
-				return owner.ID != r.owners[i]
+				return owner.ID != r.sent[i].owner
 			})
 		case <-again.C:
 			again.Reset(resend)
-			r.sendAgain(func(i int, _ *membership.View) bool { return r.owners[i] != r.f.self.ID })
+			r.sendAgain(func(i int, _ *membership.View) bool { return r.sent[i].owner != r.f.self.ID })
 		case <-ctx.Done():
 			return
 		}
@@ -123,22 +140,54 @@ func (r *round) take(a answer) {
 	if i < 0 || i >= len(r.out) || r.out[i] != nil {
 		return // a second answer to a question that was sent twice
 	}
-	switch a.msg.(type) {
+	copies := &r.sent[i]
+	switch m := a.msg.(type) {
 	case *actor.DeadLetterResponse: // the grain ended between our look and our message
-		time.AfterFunc(deadPause, func() { r.asking.SendUserMessage(&actor.PID{RequestId: a.to}, &sendAgain{}) })
-		return
+		if copies.due--; copies.refused == nil {
+			r.later(deadPause, a.to, &sendAgain{})
+		} else if copies.due <= 0 {
+			r.settle(i, copies.refused)
+		}
 	case *sendAgain:
 		r.send(i)
-		return
+	case *copiesDue:
+		r.settle(i, undecided(copies.refused))
+	case *messages.Refusal:
+		if copies.due--; copies.due <= 0 {
+			r.settle(i, m)
+		} else if copies.refused == nil {
+			copies.refused = m
+			r.later(lastCopies, a.to, &copiesDue{})
+		}
+	default:
+		r.settle(i, m)
 	}
-	r.out[i] = a.msg
+}
+
+func (r *round) settle(i int, answer any) {
+	r.out[i] = answer
 	r.open--
+}
+
+func (r *round) later(d time.Duration, to uint32, note any) {
+	time.AfterFunc(d, func() { r.asking.SendUserMessage(&actor.PID{RequestId: to}, note) })
+}
+
+// undecided is the answer for a question of which one copy was refused and another one
+// not answered. A refusal that says nothing for good stands.
+func undecided(refused *messages.Refusal) any {
+	switch refused.GetCode() {
+	case messages.CodeBusy, messages.CodeNotReady, messages.CodeStoreUnavailable, messages.CodeTimeout:
+		return refused
+	default:
+		return ErrTimeout
+	}
 }
 
 func (r *round) sendAgain(which func(i int, v *membership.View) bool) {
 	view, n := r.f.source.Current(), 0
 	for i := range r.calls {
-		if r.out[i] == nil && which(i, view) {
+		if r.out[i] == nil && r.sent[i].refused == nil && which(i, view) {
 			r.send(i)
 			n++
 		}

@@ -151,7 +151,6 @@ func (n *Node) load(ctx context.Context) error {
 		return err
 	}
 	actors.Start(n.deps, builder)
-	n.deps.Roster.AwaitOthers()
 	n.gateway = gateway.New(n.fleet, picture{n.deps.Roster, n.fleet}, gateway.DefaultConfig())
 	n.serveAPI()
 	if err := n.fleet.Join(ctx); err != nil {

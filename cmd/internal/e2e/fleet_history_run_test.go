@@ -46,17 +46,19 @@ func startHistory(t *testing.T, p *plan) *historyRun {
 	r := &historyRun{plan: p, serverIDs: map[string]string{}, record: history.NewRecorder(), logs: map[string]*logbook{},
 		down: map[int]bool{}, counts: map[string]int{}}
 	r.f = &fleet{t: t, consul: consultest.Start(t, consultest.Options{}), hosts: map[string]*simulated{}}
-	r.f.prepare(p.settings()...).start()
+	for range brokersAtFirst + 1 { // one joins later, if at all
+		r.f.brokers = append(r.f.brokers, r.f.prepare(p.settings()...))
+		if len(r.f.brokers) == 1 {
+			r.f.brokers[0].start()
+		}
+	}
 	first := r.f.brokers[0]
 	r.f.api = first.newClient("portal")
 	first.statementFile = filepath.Join(first.dir, "statement")
 	require.NoError(t, os.WriteFile(first.statementFile, []byte(first.newStatement()), 0o600))
-	for i := range brokersAtFirst {
-		if i > 0 {
-			r.f.prepare(p.settings()...).launch()
-		}
+	for _, b := range r.f.brokers[1:brokersAtFirst] {
+		b.launch()
 	}
-	r.f.prepare(p.settings()...) // joins later, if at all
 	r.setDown(brokersAtFirst, true)
 	for i, b := range r.f.brokers {
 		r.clients = append(r.clients, r.f.at(b))

@@ -67,9 +67,12 @@ func begin() *script { return &script{} }
 
 func TestCheck_FindsWhatIsWrong(t *testing.T) {
 	t.Parallel()
+	lost := begin().op(1, 2, history.Operation{Kind: history.Create, Session: "s", Name: "n", MayFail: true}).read(3, 4, "READY").read(7, 8, "")
+	lost.Forgets = true
 	const open, closed = history.OpenServer, history.CloseServer
 	for name, s := range map[string]*script{
 		"absent after it was created":            begin().create(1, 2).read(3, 4, ""),
+		"forgotten although it was READY":        lost,
 		"absent in a list":                       begin().create(1, 2).op(3, 4, history.Operation{Kind: history.Sessions}),
 		"READY after it was deleted":             begin().create(1, 2).read(3, 4, "READY").delete(5, 6).read(7, 8, "READY"),
 		"CREATING after it was deleted":          begin().create(1, 2).delete(5, 6).read(7, 8, "CREATING"),
@@ -112,6 +115,8 @@ func TestCheck_AllowsWhatIsPromised(t *testing.T) {
 	failing := begin().op(1, 2, history.Operation{Kind: history.Create, Session: "s", Name: "n", MayFail: true}).read(3, 4, "DELETED")
 	forgotten := begin().create(1, 2).delete(3, 4).read(5, 6, "DELETED").read(7, 8, "")
 	forgotten.Forgets = true
+	unseen := begin().op(1, 2, history.Operation{Kind: history.Create, Session: "s", Name: "n", MayFail: true}).read(3, 4, "CREATING").read(7, 8, "")
+	unseen.Forgets = true
 	for name, s := range map[string]*script{
 		"a life":                                begin().read(0, 0, "").create(1, 2).read(3, 4, "CREATING").read(5, 6, "READY").delete(7, 8).read(9, 10, "DELETING").read(11, 12, "DELETED"),
 		"brokers differ while it is deleted":    begin().create(1, 2).delete(3, 9).read(4, 5, "DELETING").read(6, 7, "READY").read(10, 11, "DELETING"),
@@ -121,6 +126,7 @@ func TestCheck_AllowsWhatIsPromised(t *testing.T) {
 		"a create that came to be and was over": late,
 		"one that its host could not make":      failing,
 		"what is over is forgotten":             forgotten,
+		"what failed is forgotten unseen":       unseen,
 		"no permission while it is created":     begin().create(1, 2).op(3, 4, is(history.Refused, "SESSION_NOT_READY", history.Permit)),
 		"a permission just before the end":      begin().create(1, 2).permit(3, 6, "x", history.Done).delete(4, 5),
 		"closing takes its time":                begin().flag(1, 9, closed, history.Done).server(2, 3, "SERVER_CLOSED").server(4, 5, "AVAILABLE").server(10, 11, "SERVER_CLOSED"),

@@ -131,8 +131,9 @@ func (s *life) takeConnect(op Operation, rules sessionRules) bool {
 	}
 }
 
+// mayBeAbsent: nobody has to have seen the end of what is forgotten.
 func (s *life) mayBeAbsent(rules sessionRules) bool {
-	return s.created != sure || rules.forgets && (s.deleted != no || s.failed)
+	return s.created != sure || rules.forgets && s.see("DELETED", rules)
 }
 
 // see takes what a broker shows.
