@@ -27,7 +27,7 @@ RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 RACE_PACKAGES = $$($(GO) list ./... | grep -v -e '/cluster/')
 
 .DEFAULT_GOAL := help
-.PHONY: help build tools generate check test test-short fleet race fuzz bench microbench demo docs clean
+.PHONY: help build tools generate check test test-short fleet histories race fuzz bench microbench demo docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,14 @@ fleet: tools ## Tell the stories about several brokers, in one process and in ma
 	$(GO) vet -tags fleet ./...
 	$(GO) test -count=1 -tags fleet -timeout 5m ./cluster/...
 	$(GO) test -count=1 -tags fleet -timeout 14m -run '^TestFleet_' ./cmd/internal/e2e
+
+# One seed for each run, counted from SEED; without it they are new each time.
+RUNS     ?= 100
+TIME     ?= 30s
+PARALLEL ?= 6
+histories: tools ## Record histories of fleets under faults and check them (RUNS, TIME, PARALLEL, SEED)
+	HISTORY_RUNS=$(RUNS) HISTORY_TIME=$(TIME) HISTORY_SEED=$(SEED) \
+		$(GO) test -count=1 -tags fleet -v -timeout 0 -parallel $(PARALLEL) -run '^TestHistories$$' ./cmd/internal/e2e
 
 race: tools ## Run the tests with the race detector
 	$(GO) test -count=1 $(RACE) $(RACE_PACKAGES)

@@ -261,6 +261,10 @@ func (l *agentLink) onCommand(ctx actor.Context, frame *messages.AgentFrame) {
 		unhandled(l.deps, "agent link", frame)
 		return
 	}
+	if known := l.pending[id]; known != nil { // a copy: the agent does it once
+		known.asker = ctx.Sender()
+		return
+	}
 	l.pending[id] = &pendingCommand{asker: ctx.Sender(), frame: frame}
 	if len(l.pending) > maxPending || l.over {
 		l.fail(ctx, id, codeLinkLost, "too many commands wait for the agent")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/require"
@@ -105,6 +106,35 @@ func TestLink_FramesOutOfPlaceAreIgnored(t *testing.T) {
 	link.Received(reportFrame())
 	require.True(t, (<-s.sent).GetSessionsUpdateResponse().GetResult().GetSuccess(), "the link lives")
 	require.Empty(t, w.scan(RecordSession))
+}
+
+// F14: two copies of one change of permissions are one command for the agent, also if it
+// has answered the first one already, and take up one of its places.
+func TestLink_CopiesOfACommandAreOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s, link := w.wire()
+	link.Received(helloFrame(func(*messages.HelloRequest) {}))
+	<-s.sent
+	permit := func(request string) *actor.Future {
+		future := actor.NewFuture(w.deps.System, 10*time.Second)
+		w.peers.Tell(messages.KindServer, "a", &messages.ServerCommand{ServerId: "a", Command: &messages.ServerCommand_SetPermissions{
+			SetPermissions: &messages.SetPermissionsRequest{RequestId: request, SessionId: "s-1"}}}, future.PID())
+		return future
+	}
+	for i := range maxUnderway + 1 {
+		id := fmt.Sprint("request ", i)
+		permit(id)
+		copied := permit(id)
+		w.handled("a")
+		require.Equal(t, id, (<-s.sent).GetSetPermissionsRequest().GetRequestId())
+		link.Received(&messages.AgentFrame{Body: &messages.AgentFrame_SetPermissionsResponse{
+			SetPermissionsResponse: &messages.SetPermissionsResponse{RequestId: id, Result: &messages.Result{Success: true}}}})
+		answer, err := copied.Result()
+		require.NoError(t, err)
+		require.True(t, answer.(*messages.SetPermissionsResponse).GetResult().GetSuccess())
+		require.Empty(t, s.sent)
+	}
 }
 
 // A thousand commands at once do not overflow the socket's queue: the agent has a few

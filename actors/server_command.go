@@ -185,7 +185,9 @@ func (g *serverGrain) onCommand(ctx actor.Context, m *messages.ServerCommand, se
 	frame := &messages.AgentFrame{}
 	switch c := m.GetCommand().(type) {
 	case *messages.ServerCommand_SetPermissions:
-		c.SetPermissions.RequestId = newRequestID()
+		if c.SetPermissions.RequestId == "" { // of a broker that does not tell copies apart
+			c.SetPermissions.RequestId = newRequestID()
+		}
 		frame.Body = &messages.AgentFrame_SetPermissionsRequest{SetPermissionsRequest: c.SetPermissions}
 	case *messages.ServerCommand_Screenshot:
 		c.Screenshot.RequestId = newRequestID()

@@ -211,7 +211,7 @@ func (g *sessionGrain) onUpdatePermissions(ctx actor.Context, m *messages.Update
 	default:
 		g.deps.Peers.Tell(messages.KindServer, g.now.ServerID, &messages.ServerCommand{ServerId: g.now.ServerID,
 			Command: &messages.ServerCommand_SetPermissions{SetPermissions: &messages.SetPermissionsRequest{
-				SessionId: g.now.DCVID, PermissionsFile: m.GetPermissionsFile()}}}, sender)
+				RequestId: m.GetRequestId(), SessionId: g.now.DCVID, PermissionsFile: m.GetPermissionsFile()}}}, sender)
 	}
 }
 

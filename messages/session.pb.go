@@ -839,6 +839,9 @@ type CreateSession struct {
 	Spec          *SessionSpec           `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
 	RequestDigest []byte                 `protobuf:"bytes,3,opt,name=request_digest,json=requestDigest,proto3" json:"request_digest,omitempty"`
 	RequestedBy   string                 `protobuf:"bytes,4,opt,name=requested_by,json=requestedBy,proto3" json:"requested_by,omitempty"`
+	// The client sent an Idempotency-Key: it may ask again, through any broker, and what
+	// it is told then holds.
+	Repeatable    bool `protobuf:"varint,5,opt,name=repeatable,proto3" json:"repeatable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -899,6 +902,13 @@ func (x *CreateSession) GetRequestedBy() string {
 		return x.RequestedBy
 	}
 	return ""
+}
+
+func (x *CreateSession) GetRepeatable() bool {
+	if x != nil {
+		return x.Repeatable
+	}
+	return false
 }
 
 type DeleteSession struct {
@@ -984,8 +994,11 @@ type UpdateSessionPermissions struct {
 	Owner           string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
 	PermissionsFile []byte                 `protobuf:"bytes,3,opt,name=permissions_file,json=permissionsFile,proto3" json:"permissions_file,omitempty"`
 	RequestedBy     string                 `protobuf:"bytes,4,opt,name=requested_by,json=requestedBy,proto3" json:"requested_by,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The same for a request that is sent again because its answer was lost: the host does
+	// it once, and a late copy does not undo what came after it.
+	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateSessionPermissions) Reset() {
@@ -1042,6 +1055,13 @@ func (x *UpdateSessionPermissions) GetPermissionsFile() []byte {
 func (x *UpdateSessionPermissions) GetRequestedBy() string {
 	if x != nil {
 		return x.RequestedBy
+	}
+	return ""
+}
+
+func (x *UpdateSessionPermissions) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
 	}
 	return ""
 }
@@ -2019,13 +2039,16 @@ const file_session_proto_rawDesc = "" +
 	"\x0eretry_after_ms\x18\x05 \x01(\x03R\fretryAfterMs\"F\n" +
 	"\fRefusalCount\x12\x1c\n" +
 	"\tcriterion\x18\x01 \x01(\tR\tcriterion\x12\x18\n" +
-	"\aservers\x18\x02 \x01(\x05R\aservers\"\xb6\x01\n" +
+	"\aservers\x18\x02 \x01(\x05R\aservers\"\xd6\x01\n" +
 	"\rCreateSession\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12<\n" +
 	"\x04spec\x18\x02 \x01(\v2(.opensessionmanager.messages.SessionSpecR\x04spec\x12%\n" +
 	"\x0erequest_digest\x18\x03 \x01(\fR\rrequestDigest\x12!\n" +
-	"\frequested_by\x18\x04 \x01(\tR\vrequestedBy\"\x9c\x01\n" +
+	"\frequested_by\x18\x04 \x01(\tR\vrequestedBy\x12\x1e\n" +
+	"\n" +
+	"repeatable\x18\x05 \x01(\bR\n" +
+	"repeatable\"\x9c\x01\n" +
 	"\rDeleteSession\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x14\n" +
@@ -2033,13 +2056,15 @@ const file_session_proto_rawDesc = "" +
 	"\x05force\x18\x03 \x01(\bR\x05force\x12!\n" +
 	"\frequested_by\x18\x04 \x01(\tR\vrequestedBy\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\"\x9d\x01\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\"\xbc\x01\n" +
 	"\x18UpdateSessionPermissions\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12)\n" +
 	"\x10permissions_file\x18\x03 \x01(\fR\x0fpermissionsFile\x12!\n" +
-	"\frequested_by\x18\x04 \x01(\tR\vrequestedBy\"\x83\x01\n" +
+	"\frequested_by\x18\x04 \x01(\tR\vrequestedBy\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\"\x83\x01\n" +
 	"\x0eTakeScreenshot\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1b\n" +

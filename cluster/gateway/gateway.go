@@ -6,6 +6,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"sync"
 	"time"
 
@@ -111,11 +112,12 @@ func (g *Gateway) CreateSessions(ctx context.Context, in []*messages.CreateSessi
 }
 
 // withdraw deletes creates whose outcome is unknown: the client is told that they
-// failed, so they must not come to be later (F41).
+// failed, so they must not come to be later (F41). One with an Idempotency-Key is left
+// alone: the client may have asked again already, and may have been told that it is there.
 func (g *Gateway) withdraw(in []*messages.CreateSession, out []*messages.SessionResult) {
 	var calls []fleet.Call
 	for i, result := range out {
-		if result.GetRefusal().GetCode() == messages.CodeTimeout {
+		if result.GetRefusal().GetCode() == messages.CodeTimeout && !in[i].GetRepeatable() {
 			calls = append(calls, sessionCall(in[i].GetSessionId(), &messages.DeleteSession{SessionId: in[i].GetSessionId(),
 				Owner: in[i].GetSpec().GetOwner(), Force: true, RequestedBy: "broker: create timed out"}))
 		}
@@ -137,7 +139,17 @@ func (g *Gateway) DeleteSessions(ctx context.Context, in []*messages.DeleteSessi
 
 // UpdateSessionPermissions asks each session to have its host apply the file.
 func (g *Gateway) UpdateSessionPermissions(ctx context.Context, in []*messages.UpdateSessionPermissions) []*messages.SessionResult {
+	for _, item := range in {
+		item.RequestId = hostRequestID()
+	}
 	return g.known(ctx, len(in), func(i int) (string, proto.Message) { return in[i].GetSessionId(), in[i] })
+}
+
+// hostRequestID is an id as agents know requests by (design section 6).
+func hostRequestID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return hex.EncodeToString(b[:])
 }
 
 // known asks only sessions that the roster knows: an id from outside that never was

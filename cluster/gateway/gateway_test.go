@@ -114,6 +114,32 @@ func TestCreate_ThatTimesOutIsWithdrawn(t *testing.T) {
 	require.True(t, withdrawn.GetForce())
 }
 
+// Promise 1: with an Idempotency-Key the client may have asked again meanwhile, through
+// another broker, and have been told that the session is there.
+func TestCreate_WithAKeyIsNotWithdrawn(t *testing.T) {
+	t.Parallel()
+	asked := &grains{answer: func(fleet.Call) any { return fleet.ErrTimeout }}
+	g := New(asked, of(), DefaultConfig())
+	repeatable := create("a")
+	repeatable.Repeatable = true
+	out := g.CreateSessions(t.Context(), []*messages.CreateSession{repeatable})
+	require.Equal(t, messages.CodeTimeout, out[0].GetRefusal().GetCode())
+	require.Len(t, asked.calls(), 1)
+}
+
+// A change of permissions that is sent twice is known by its id, so that the second copy
+// does not undo what came between them (F14).
+func TestPermissions_HaveAnIdOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	asked := &grains{answer: echo}
+	g := New(asked, of(messages.SessionState_SESSION_STATE_READY), DefaultConfig())
+	g.UpdateSessionPermissions(t.Context(), []*messages.UpdateSessionPermissions{{SessionId: "s-0"}, {SessionId: "s-0"}})
+	first := asked.calls()[0].Msg.(*messages.UpdateSessionPermissions).GetRequestId()
+	second := asked.calls()[1].Msg.(*messages.UpdateSessionPermissions).GetRequestId()
+	require.Len(t, first, 32)
+	require.NotEqual(t, first, second)
+}
+
 // Ids that never were wake no grain and read no store.
 func TestUnknownIDs_AskNobody(t *testing.T) {
 	t.Parallel()

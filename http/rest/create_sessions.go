@@ -53,6 +53,7 @@ func (s *Server) createCommand(c *call, i int, item *createSessionRequest) (*mes
 		Spec:          spec,
 		RequestDigest: specDigest(spec),
 		RequestedBy:   c.principal.ClientID,
+		Repeatable:    c.idempotencyKey != "",
 	}, nil
 }
 

@@ -55,9 +55,9 @@ func runHistory(t *testing.T, p *plan) {
 	r := startHistory(t, p)
 	up := time.Since(began)
 	r.live()
-	over := time.Now()
+	healed := time.Now()
 	unsettled := r.calm()
-	calm := time.Since(over)
+	calm := time.Since(healed)
 	h := r.history()
 	found := history.Check(h, decide)
 	if unsettled != nil {
@@ -66,17 +66,8 @@ func runHistory(t *testing.T, p *plan) {
 	for _, m := range r.mistakes {
 		found = append(found, history.Finding{Check: "answer", Text: m})
 	}
-	unknown := 0
-	for _, op := range h.Operations {
-		if op.Outcome == history.Unknown {
-			unknown++
-		}
-	}
-	t.Logf("seed %d: %d operations, %d of unknown outcome, %d repeated, %d faults, %d sessions on hosts; up after %.1f s, calm after %.1f s, checked in %.1f s: %d findings",
-		p.seed, len(h.Operations), unknown, r.retries.Load(), len(r.done), len(h.Stays), up.Seconds(), calm.Seconds(), time.Since(over.Add(calm)).Seconds(), len(found))
-	if os.Getenv("HISTORY_COUNTS") != "" {
-		t.Logf("%v", r.counts)
-	}
+	t.Logf("seed %d: %s; up after %.1f s, calm %.1f s after the last fault, checked in %.1f s: %d findings", p.seed, r.summary(h),
+		up.Seconds(), calm.Seconds(), time.Since(healed.Add(calm)).Seconds(), len(found))
 	if len(found) == 0 {
 		return
 	}
