@@ -76,6 +76,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.scale.Latency, "latency-sessions", o.scale.Latency, "latency: sessions of the larger fleet")
 	f.IntVar(&o.scale.MemoryAgents, "memory-agents", o.scale.MemoryAgents, "memory: connected agents")
 	f.IntVar(&o.scale.MemorySessions, "memory-sessions", o.scale.MemorySessions, "memory: sessions")
+	f.IntVar(&o.scale.FleetSessions, "fleet-sessions", o.scale.FleetSessions, "fleet: sessions")
+	f.IntVar(&o.scale.FleetAgents, "fleet-agents", o.scale.FleetAgents, "fleet: connected agents")
 	f.IntVar(&o.scale.Rounds, "rounds", o.scale.Rounds, "how often each side of a comparison is measured")
 	f.DurationVar(&o.scale.Round, "round", o.scale.Round, "how long a round takes; creates take a multiple")
 	f.Uint64Var(&o.seed, "seed", o.seed, "seed of what is chosen at random")

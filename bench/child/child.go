@@ -96,6 +96,15 @@ func (c *Child) Ask(command string, in, out any) error {
 	return nil
 }
 
+// Kill is kill -9.
+func (c *Child) Kill() error {
+	if err := c.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("child: %w", err)
+	}
+	_ = c.cmd.Wait() // it was killed, as it says
+	return c.log.Close()
+}
+
 // Stop ends the child and waits for it. Stopping again does nothing.
 func (c *Child) Stop() error {
 	if c.cmd.ProcessState != nil {

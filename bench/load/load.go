@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +56,8 @@ type conn struct {
 	response fasthttp.Response
 }
 
-// Dial opens n connections to a server whose certificate the CA file vouches for.
+// Dial opens n connections to a server whose certificate the CA file vouches for, or
+// spread over several servers, whose addresses are separated by commas.
 func Dial(addr, caFile string, n int) (*Client, error) {
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
@@ -65,9 +67,9 @@ func Dial(addr, caFile string, n int) (*Client, error) {
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("load: %s holds no certificate", caFile)
 	}
-	c := &Client{}
-	for range n {
-		raw, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: roots, ServerName: "localhost", MinVersion: tls.VersionTLS12})
+	c, addrs := &Client{}, strings.Split(addr, ",")
+	for i := range n {
+		raw, err := tls.Dial("tcp", addrs[i%len(addrs)], &tls.Config{RootCAs: roots, ServerName: "localhost", MinVersion: tls.VersionTLS12})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("load: %w", err), c.Close())
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 
 // AgentsConfig says how many hosts to simulate, and with which sessions.
 type AgentsConfig struct {
-	Broker, CAFile string
+	Broker, CAFile string // Broker may be several addresses, separated by commas
 	Count          int
 	// Servers and Sessions are how many the fixture has in all; a host has its share.
 	Servers, Sessions int
@@ -41,7 +42,8 @@ type agents struct {
 func (a *agents) commands() child.Commands {
 	return child.Commands{
 		cmdStart:    child.Command(a.start),
-		"connected": child.Command(func(struct{}) (any, error) { return a.connected(), nil }),
+		"connected": child.Command(func(struct{}) (any, error) { return a.connected(""), nil }),
+		"away":      child.Command(func(from string) (any, error) { return a.connected(from), nil }),
 	}
 }
 
@@ -58,7 +60,7 @@ func (a *agents) start(c AgentsConfig) (any, error) {
 		driver := fake.New(server)
 		fixture.Fill(driver, i, max(c.Servers, 1), c.Sessions)
 		one, err := agent.New(agent.Config{
-			Brokers: []string{c.Broker}, Transport: transport, Driver: driver,
+			Brokers: strings.Split(c.Broker, ","), Transport: transport, Driver: driver,
 			Host:     agent.StaticHost{Known: fixture.Facts(i, c.Live), Busy: fixture.Load(i)},
 			Identity: identity.InMemory(fixture.MachineID(i), "boot-1"),
 			Limits:   agent.Limits{MaxVirtual: -1, MaxPerUser: -1, MaxConsole: 1},
@@ -87,9 +89,10 @@ func (a *agents) connect(ctx context.Context, perSecond int) {
 	}
 }
 
-func (a *agents) connected() (n int) {
+// connected counts the agents that are at a broker other than one.
+func (a *agents) connected(other string) (n int) {
 	for _, one := range a.all {
-		if one.Status().Connected {
+		if s := one.Status(); s.Connected && s.Broker != other {
 			n++
 		}
 	}

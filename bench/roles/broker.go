@@ -3,12 +3,16 @@ package roles
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"opensessionmanager/actors"
 	"opensessionmanager/bench/child"
 	"opensessionmanager/cluster/node"
+	"opensessionmanager/internal/certs"
 	"opensessionmanager/internal/config"
 	"opensessionmanager/internal/heap"
 	"opensessionmanager/internal/logging"
@@ -17,7 +21,12 @@ import (
 // BrokerConfig says how the broker under test differs from one with its defaults.
 type BrokerConfig struct {
 	Folder string // working path
-	Store  string // "memory" or "embedded"
+	Store  string // "memory", "embedded" or, for a broker of a fleet, "consul"
+	// Consul and Prefix are where the brokers of a fleet meet. The first one makes the
+	// fleet's authority, the others take it from its folder.
+	Consul, Prefix, First string
+	// ClientPort and AgentPort, of a broker that comes back where it was.
+	ClientPort, AgentPort int
 	// Patient keeps servers reachable whose agents never come: they were seeded.
 	Patient bool
 }
@@ -44,11 +53,17 @@ func (b *broker) commands() child.Commands {
 func (b *broker) start(c BrokerConfig) (any, error) {
 	cfg := config.Default()
 	cfg.Storage.WorkingPath, cfg.Storage.StateStore = config.Path(c.Folder), c.Store
-	cfg.Client.Port, cfg.Client.BindHost = 0, "127.0.0.1"
-	cfg.Agent.Port, cfg.Agent.BindHost = 0, "127.0.0.1"
+	cfg.Client.Port, cfg.Client.BindHost = c.ClientPort, "127.0.0.1"
+	cfg.Agent.Port, cfg.Agent.BindHost = c.AgentPort, "127.0.0.1"
+	cfg.Fleet.Port, cfg.Fleet.BindHost = 0, "127.0.0.1"
+	cfg.Consul.Address, cfg.Consul.Prefix = c.Consul, c.Prefix
+	if err := c.takeAuthority(); err != nil {
+		return nil, err
+	}
 	cfg.Admin.Port = 0
 	cfg.Authorization.EnableAgent = false // thousands of agents come without registering
 	cfg.Sessions.KeepDeleted = keepDeleted
+	cfg.Throttling.RequestsPerSecond = 10_000_000 // everything comes from one caller here
 	level, _ := logging.ParseLevel(cfg.Logging.Level)
 	var err error
 	if b.logs, err = logging.Open(logging.Options{Output: b.log, Level: level}); err != nil {
@@ -63,6 +78,26 @@ func (b *broker) start(c BrokerConfig) (any, error) {
 		return nil, err
 	}
 	return BrokerAddresses{Client: b.node.ClientAddr(), Agent: b.node.AgentAddr(), CAFile: b.node.CAFile()}, nil
+}
+
+// takeAuthority copies the fleet's authority, as an operator does.
+func (c BrokerConfig) takeAuthority() error {
+	if c.First == "" || c.First == c.Folder {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Join(c.Folder, "security"), 0o700); err != nil {
+		return fmt.Errorf("roles: %w", err)
+	}
+	for _, name := range []string{certs.CAFile, certs.CAKeyFile} {
+		data, err := os.ReadFile(filepath.Join(c.First, "security", name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(c.Folder, "security", name), data, 0o600)
+		}
+		if err != nil {
+			return fmt.Errorf("roles: %w", err)
+		}
+	}
+	return nil
 }
 
 func (b *broker) stop() error {

@@ -20,6 +20,7 @@ import (
 	"opensessionmanager/internal/logging"
 	"opensessionmanager/messages"
 	"opensessionmanager/persistence"
+	"opensessionmanager/persistence/consul"
 	"opensessionmanager/persistence/embedded"
 	"opensessionmanager/persistence/memory"
 )
@@ -29,6 +30,7 @@ type EngineConfig struct {
 	Folder  string
 	Store   string
 	Servers int
+	Consul  string // where the store "consul" is
 }
 
 // Create asks the engine for sessions: Callers at once, Batch in each request.
@@ -89,10 +91,14 @@ func (e *engine) start(c EngineConfig) (any, error) {
 func (e *engine) onStop(f func()) { e.stops = append(e.stops, f) }
 
 func openStore(c EngineConfig) (persistence.Store, error) {
-	if c.Store == "memory" {
+	switch c.Store {
+	case "memory":
 		return memory.New(), nil
+	case "consul":
+		return consul.Open(consul.Config{Addresses: []string{c.Consul}, Prefix: "engine/"})
+	default:
+		return embedded.Open(c.Folder)
 	}
-	return embedded.Open(c.Folder)
 }
 
 func (e *engine) join(folder string, logger *slog.Logger) error {

@@ -127,7 +127,7 @@ func (r *Run) createBatches(sender *child.Child, brokers [2]*server, size int) e
 			if err != nil {
 				return err
 			}
-			if err := sender.Ask("delete", roles.At{Addr: s.Client, Token: s.token}, nil); err != nil {
+			if err := sender.Ask("delete", s.at(), nil); err != nil {
 				return err
 			}
 		}
@@ -146,15 +146,15 @@ type created struct {
 	cpu             float64 // the broker's, in microseconds per session that is READY
 }
 
-func (r *Run) createRound(sender *child.Child, s *server, size int) (out created, err error) {
+func (r *Run) createRound(sender *child.Child, s measured, size int) (out created, err error) {
 	before, err := s.CPU()
 	if err != nil {
 		return out, err
 	}
 	began := time.Now()
 	var sent roles.Sent
-	plan := load.Plan{Requests: creates(s.token, size, fixture.Requirement), Duration: 2 * r.Scale.Round, Count: accepted}
-	if err := sender.Ask("send", roles.Send{Addr: s.Client, Plan: plan}, &sent); err != nil {
+	plan := load.Plan{Requests: creates(s.at().Token, size, fixture.Requirement), Duration: 2 * r.Scale.Round, Count: accepted}
+	if err := sender.Ask("send", roles.Send{Addr: s.at().Addr, Plan: plan}, &sent); err != nil {
 		return out, err
 	}
 	if sent.Counted < sent.Requests*size {
@@ -172,10 +172,10 @@ func (r *Run) createRound(sender *child.Child, s *server, size int) (out created
 }
 
 // awaitReady polls until as many sessions are READY.
-func (r *Run) awaitReady(sender *child.Child, s *server, want int) error {
+func (r *Run) awaitReady(sender *child.Child, s measured, want int) error {
 	for patience := time.Now().Add(time.Minute); ; {
 		var counts load.Counts
-		if err := sender.Ask("count", roles.At{Addr: s.Client, Token: s.token}, &counts); err != nil {
+		if err := sender.Ask("count", s.at(), &counts); err != nil {
 			return err
 		}
 		if counts["READY"] >= want {

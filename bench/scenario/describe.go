@@ -162,12 +162,12 @@ func (r *Run) sample(s *server, request []byte) ([]byte, error) {
 
 // burst has a plan carried out and says what the server's CPU spent on each request,
 // in microseconds.
-func (r *Run) burst(sender *child.Child, s *server, plan load.Plan) (done roles.Sent, each float64, err error) {
+func (r *Run) burst(sender *child.Child, s measured, plan load.Plan) (done roles.Sent, each float64, err error) {
 	before, err := s.CPU()
 	if err != nil {
 		return done, 0, err
 	}
-	if err := sender.Ask("send", roles.Send{Addr: s.Client, Plan: plan}, &done); err != nil {
+	if err := sender.Ask("send", roles.Send{Addr: s.at().Addr, Plan: plan}, &done); err != nil {
 		return done, 0, err
 	}
 	after, err := s.CPU()

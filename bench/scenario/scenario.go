@@ -31,6 +31,8 @@ type Scale struct {
 	Latency int
 	// MemoryAgents and MemorySessions fill the broker whose memory is measured.
 	MemoryAgents, MemorySessions int
+	// FleetSessions and FleetAgents are what the fleets of one and of three have.
+	FleetSessions, FleetAgents int
 	// Rounds is how often each side of a comparison is measured, and Round for how long.
 	Rounds int
 	Round  time.Duration
@@ -39,7 +41,7 @@ type Scale struct {
 // DefaultScale is what the budgets speak of.
 func DefaultScale() Scale {
 	return Scale{Sessions: []int{1000, 10_000}, Agents: 1000, Engine: 10_000, Latency: 100_000,
-		MemoryAgents: 10_000, MemorySessions: 100_000, Rounds: 5, Round: 500 * time.Millisecond}
+		MemoryAgents: 10_000, MemorySessions: 100_000, FleetSessions: 1000, FleetAgents: 300, Rounds: 5, Round: 500 * time.Millisecond}
 }
 
 // Run is one run of the harness.
@@ -65,6 +67,7 @@ var order = []struct {
 	{"create", (*Run).create},
 	{"latency", (*Run).latency},
 	{"memory", (*Run).memory},
+	{"fleet", (*Run).fleet},
 }
 
 // Names lists the scenarios.
@@ -129,27 +132,40 @@ type server struct {
 	token string
 }
 
+// at is where a server is, and how to be let in.
+func (s *server) at() roles.At { return roles.At{Addr: s.Client, Token: s.token} }
+
 // startBroker starts a broker and becomes a client of it.
 func (r *Run) startBroker(ctx context.Context, name string, cfg roles.BrokerConfig) (*server, error) {
+	s, err := r.startProcess(name, cfg)
+	if err == nil {
+		err = s.becomeClient(ctx, cfg.Folder)
+	}
+	return s, err
+}
+
+func (r *Run) startProcess(name string, cfg roles.BrokerConfig) (*server, error) {
 	process, err := r.start(roles.Broker, name)
 	if err != nil {
 		return nil, err
 	}
 	s := &server{Child: process, name: name}
-	if err := s.Ask("start", cfg, &s.BrokerAddresses); err != nil {
-		return nil, err
-	}
-	admin, err := adminclient.Open(cfg.Folder)
+	return s, s.Ask("start", cfg, &s.BrokerAddresses)
+}
+
+// becomeClient registers a client at a broker and gets it a token.
+func (s *server) becomeClient(ctx context.Context, folder string) error {
+	admin, err := adminclient.Open(folder)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer admin.Close()
 	credentials, err := admin.RegisterAPIClient(ctx, "bench")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.token, err = accessToken(ctx, s.BrokerAddresses, credentials)
-	return s, err
+	return err
 }
 
 // startBare starts the server that brokers are compared with.
@@ -166,12 +182,21 @@ func (r *Run) startBare() (*server, error) {
 	return s, s.Ask("start", roles.BareConfig{Folder: folder}, &s.BrokerAddresses)
 }
 
+// measured is what requests are sent to: a server, or all brokers of a fleet.
+type measured interface {
+	CPU() (time.Duration, error)
+	at() roles.At
+	trust() (caFile string)
+}
+
+func (s *server) trust() string { return s.CAFile }
+
 // startLoad starts the sender of requests with connections to each server.
-func (r *Run) startLoad(connections int, servers ...*server) (*child.Child, error) {
+func (r *Run) startLoad(connections int, servers ...measured) (*child.Child, error) {
 	sender, err := r.start(roles.Load, "load")
 	for _, s := range servers {
 		if err == nil {
-			err = sender.Ask("dial", roles.Dial{Addr: s.Client, CAFile: s.CAFile, Connections: connections}, nil)
+			err = sender.Ask("dial", roles.Dial{Addr: s.at().Addr, CAFile: s.trust(), Connections: connections}, nil)
 		}
 	}
 	return sender, err
