@@ -12,6 +12,7 @@ import (
 	"opensessionmanager/bench/child"
 	"opensessionmanager/bench/report"
 	"opensessionmanager/bench/roles"
+	"opensessionmanager/persistence/consul/consultest"
 )
 
 // TestMain lets this test program be the children of the run that it tests.
@@ -47,6 +48,27 @@ func TestRun_InMiniature(t *testing.T) {
 	require.Equal(t, []string{"describeSessions, 50 sessions", "placements in the engine, 20 servers",
 		"createSessions, 20 agents, 10 in a request", "createSessions, 20 agents, 50 in a request"}, scenarios)
 	require.Contains(t, progress.String(), "seed ")
+}
+
+// A fleet in miniature, with a real Consul: brokers meet, are asked, and one is killed.
+func TestRun_AFleetInMiniature(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts Consul and a dozen processes")
+	}
+	t.Parallel()
+	consultest.Require(t)
+	var out, progress strings.Builder
+	err := run(t.Context(), []string{"-json", "-scenario", "fleet", "-fleet-sessions", "50", "-fleet-agents", "10",
+		"-engine-servers", "20", "-rounds", "1", "-round", "100ms"}, &out, &progress)
+	require.NoError(t, err, progress.String())
+	var r report.Report
+	require.NoError(t, json.Unmarshal([]byte(out.String()), &r))
+	for _, row := range r.Rows {
+		if row.Unit == "/s" || row.Unit == "s" {
+			require.Positive(t, row.Measured, "%s, %s", row.Scenario, row.Measure)
+		}
+	}
+	require.Contains(t, out.String(), "first write to every session")
 }
 
 func TestParse_RefusesWhatItCannotDo(t *testing.T) {

@@ -1,6 +1,7 @@
 package roles
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,15 +30,15 @@ type BrokerConfig struct {
 	ClientPort, AgentPort int
 	// Patient keeps servers reachable whose agents never come: they were seeded.
 	Patient bool
+	// KeepDeleted is how long deleted sessions are shown, 0 for a second: so scenarios
+	// that delete begin each round with few sessions.
+	KeepDeleted time.Duration
 }
 
 // BrokerAddresses is where it is.
 type BrokerAddresses struct {
 	Client, Agent, CAFile string
 }
-
-// keepDeleted lets scenarios that delete begin each round with few sessions.
-const keepDeleted = time.Second
 
 // broker is the product in a process of its own, with its own log.
 type broker struct {
@@ -62,7 +63,7 @@ func (b *broker) start(c BrokerConfig) (any, error) {
 	}
 	cfg.Admin.Port = 0
 	cfg.Authorization.EnableAgent = false // thousands of agents come without registering
-	cfg.Sessions.KeepDeleted = keepDeleted
+	cfg.Sessions.KeepDeleted = cmp.Or(c.KeepDeleted, time.Second)
 	cfg.Throttling.RequestsPerSecond = 10_000_000 // everything comes from one caller here
 	level, _ := logging.ParseLevel(cfg.Logging.Level)
 	var err error
@@ -82,7 +83,7 @@ func (b *broker) start(c BrokerConfig) (any, error) {
 
 // takeAuthority copies the fleet's authority, as an operator does.
 func (c BrokerConfig) takeAuthority() error {
-	if c.First == "" || c.First == c.Folder {
+	if c.First == "" {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Join(c.Folder, "security"), 0o700); err != nil {

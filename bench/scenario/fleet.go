@@ -50,8 +50,8 @@ type company struct {
 	token   string
 }
 
-// startCompany starts n brokers that meet under a prefix of Consul's keys.
-func (r *Run) startCompany(ctx context.Context, n int, consul, prefix string, patient bool) (*company, error) {
+// startCompany starts n brokers that meet under a prefix of the keys of a Consul.
+func (r *Run) startCompany(ctx context.Context, n int, prefix string, like roles.BrokerConfig) (*company, error) {
 	c := &company{}
 	for i := range n {
 		name := fmt.Sprintf("%s-%d", prefix, i+1)
@@ -59,7 +59,8 @@ func (r *Run) startCompany(ctx context.Context, n int, consul, prefix string, pa
 		if err != nil {
 			return nil, err
 		}
-		cfg := roles.BrokerConfig{Folder: folder, Store: "consul", Consul: consul, Prefix: prefix + "/", Patient: patient, First: folder}
+		cfg := like
+		cfg.Folder, cfg.Store, cfg.Prefix = folder, "consul", prefix+"/"
 		if i > 0 {
 			cfg.First = c.configs[0].Folder
 		}
@@ -105,8 +106,16 @@ func (c *company) join(of func(*server) string) string {
 	return strings.Join(all, ",")
 }
 
+// member is one broker of a company that is asked while all are measured.
+type member struct {
+	*company
+	asked *server
+}
+
+func (m member) at() roles.At { return roles.At{Addr: m.asked.Client, Token: m.token} }
+
 // fleetDescribe compares what a describe request costs all brokers of a fleet of three
-// with what it costs a fleet of one, heartbeats included. All brokers are asked.
+// with what it costs a fleet of one, heartbeats included.
 func (r *Run) fleetDescribe(ctx context.Context, address string) error {
 	var fleets [2]*company
 	for i, n := range []int{1, ofThree} {
@@ -121,47 +130,60 @@ func (r *Run) fleetDescribe(ctx context.Context, address string) error {
 		if err != nil {
 			return err
 		}
-		if fleets[i], err = r.startCompany(ctx, n, address, prefix, true); err != nil {
+		if fleets[i], err = r.startCompany(ctx, n, prefix, roles.BrokerConfig{Consul: address, Patient: true}); err != nil {
 			return err
 		}
 	}
-	sender, err := r.startLoad(describers-describers%ofThree, fleets[0], fleets[1])
+	asked := []measured{fleets[0], fleets[1]}
+	for _, b := range fleets[1].brokers {
+		asked = append(asked, member{fleets[1], b})
+	}
+	sender, err := r.startLoad(describers-describers%ofThree, asked...)
 	if err != nil {
 		return err
 	}
 	questions := [2][]question{r.questions(fleets[0].token, r.Scale.FleetSessions), r.questions(fleets[1].token, r.Scale.FleetSessions)}
 	for i := range questions[0] {
-		if err := r.compareFleets(sender, fleets, questions[0][i], questions[1][i]); err != nil {
+		if err := r.compareFleets(sender, asked, questions[0][i], questions[1][i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *Run) compareFleets(sender *child.Child, fleets [2]*company, one, three question) error {
+// compareFleets asks the fleet of one, one broker of three, and all three. The first of
+// asked is the fleet of one, the second all three, then each of them.
+func (r *Run) compareFleets(sender *child.Child, asked []measured, one, three question) error {
 	r.say("fleet: describe, %s: %d rounds", one.name, r.Scale.Rounds)
-	var rate, cpu report.Pairs
+	var rate, cpu, rateAll, cpuAll report.Pairs
 	for round := range r.Scale.Rounds + 1 {
-		var sent [2]roles.Sent
-		var each [2]float64
-		for i, q := range []question{one, three} {
-			err := r.profiled(fleets[i].brokers[0].Child, fmt.Sprintf("fleet of %d %s", len(fleets[i].brokers), q.name), func() (err error) {
-				sent[i], each[i], err = r.burst(sender, fleets[i], load.Plan{Requests: q.requests, Duration: r.Scale.Round})
-				return err
-			})
-			if err != nil {
+		var sent [3]roles.Sent
+		var each [3]float64
+		for i, whom := range []measured{asked[0], asked[2+round%ofThree], asked[1]} {
+			plan := load.Plan{Requests: three.requests, Duration: r.Scale.Round}
+			if i == 0 {
+				plan.Requests = one.requests
+			}
+			var err error
+			if sent[i], each[i], err = r.burst(sender, whom, plan); err != nil {
 				return err
 			}
 		}
 		if round > 0 { // the first is to warm up
 			rate.Add(sent[1].PerSecond(), sent[0].PerSecond())
 			cpu.Add(each[1], each[0])
+			rateAll.Add(sent[2].PerSecond(), sent[0].PerSecond())
+			cpuAll.Add(each[2], each[0])
 		}
 	}
 	row := report.Row{Scenario: fmt.Sprintf("fleet of three, %d sessions", r.Scale.FleetSessions), Of: "of one"}
-	row.Measure, row.Unit = "describe "+one.name+": requests", "/s"
-	r.Report.AddPairs(row, rate)
-	row.Measure, row.Unit, row.Budget = "describe "+one.name+": CPU", "us", fleetCPUBudget
-	r.Report.AddPairs(row, cpu)
+	add := func(measure, unit string, budget float64, pairs report.Pairs) {
+		row.Measure, row.Unit, row.Budget = "describe "+one.name+": "+measure, unit, budget
+		r.Report.AddPairs(row, pairs)
+	}
+	add("requests, one asked", "/s", 0, rate)
+	add("CPU of all, one asked", "us", fleetCPUBudget, cpu)
+	add("requests, all asked", "/s", 0, rateAll)
+	add("CPU of all, all asked", "us", 0, cpuAll)
 	return nil
 }

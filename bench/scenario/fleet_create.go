@@ -59,7 +59,7 @@ func (r *Run) fleetCreate(ctx context.Context, address string) error {
 	var fleets [2]*company
 	for i, n := range []int{1, ofThree} {
 		var err error
-		if fleets[i], err = r.startCompany(ctx, n, address, fmt.Sprintf("create-%d", n), false); err != nil {
+		if fleets[i], err = r.startCompany(ctx, n, fmt.Sprintf("create-%d", n), roles.BrokerConfig{Consul: address}); err != nil {
 			return err
 		}
 		r.say("fleet: connecting %d agents to %d brokers", r.Scale.FleetAgents, n)

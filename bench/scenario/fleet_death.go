@@ -12,6 +12,7 @@ import (
 	"opensessionmanager/bench/child"
 	"opensessionmanager/bench/load"
 	"opensessionmanager/bench/report"
+	"opensessionmanager/bench/roles"
 )
 
 const (
@@ -29,7 +30,7 @@ type suffered struct {
 
 // fleetDeath kills one of three brokers under load, several times, each another one.
 func (r *Run) fleetDeath(ctx context.Context, address string) error {
-	c, err := r.startCompany(ctx, ofThree, address, "death", false)
+	c, err := r.startCompany(ctx, ofThree, "death", roles.BrokerConfig{Consul: address, KeepDeleted: time.Hour})
 	if err != nil {
 		return err
 	}
