@@ -88,7 +88,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
-bench: ## Measure the broker against its budgets, about three minutes (BENCHFLAGS)
+bench: ## Measure the broker against its budgets, about five minutes (BENCHFLAGS; the fleet needs make tools)
 	$(GO) build -o $(BIN)/bench ./bench
 	$(BIN)/bench $(BENCHFLAGS)
 

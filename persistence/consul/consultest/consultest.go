@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// errNotBuilt: bin/consul does not exist.
-var errNotBuilt = errors.New("consultest: bin/consul is not built, run make tools (5 minutes, once)")
+// ErrNotBuilt: bin/consul does not exist.
+var ErrNotBuilt = errors.New("consultest: bin/consul is not built, run make tools (5 minutes, once)")
 
 // Options of Start and Launch.
 type Options struct {
@@ -69,7 +69,7 @@ func StartCluster(t testing.TB, n int, o Options) []*Server {
 // needs nothing but Go shall run. Start does it as well; it is for users of Launch.
 func Require(t testing.TB) {
 	t.Helper()
-	if _, err := program(); testing.Short() && errors.Is(err, errNotBuilt) {
+	if _, err := program(); testing.Short() && errors.Is(err, ErrNotBuilt) {
 		t.Skip(err)
 	}
 }
@@ -154,7 +154,7 @@ func program() (string, error) {
 	}
 	path := filepath.Join(folder, "bin", "consul")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return "", errNotBuilt
+		return "", ErrNotBuilt
 	} else if err != nil {
 		return "", fmt.Errorf("consultest: %w", err)
 	}
