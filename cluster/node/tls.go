@@ -14,7 +14,7 @@ import (
 const refreshEvery = time.Minute
 
 func (n *Node) openCertificates(context.Context) error {
-	ca, err := certs.Ensure(certs.Config{Dir: n.securityDir(), Logger: n.log})
+	ca, err := certs.Ensure(certs.Config{Dir: n.securityDir(), Hosts: n.opt.Config.Proxies.Names, Logger: n.log})
 	if err != nil {
 		return err
 	}

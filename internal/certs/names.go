@@ -26,9 +26,12 @@ func validHost(host string) bool {
 	return net.ParseIP(host) != nil || len(host) <= 253 && dnsName.MatchString(host)
 }
 
+// ValidHost says whether a server certificate can be made for a name or an address.
+func ValidHost(host string) bool { return validHost(normal(host)) && normal(host) != PeerName }
+
 func checkHosts(hosts []string) error {
 	for _, h := range hosts {
-		if !validHost(normal(h)) || normal(h) == PeerName {
+		if !ValidHost(h) {
 			return fmt.Errorf("certs: %.100q is not a host name or an address that a server can have", h)
 		}
 	}

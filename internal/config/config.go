@@ -152,6 +152,7 @@ type Autorun struct {
 
 // Proxies says who may speak for others, and how. See Networks.
 type Proxies struct {
+	Names    []string `prop:"certificate-names" default:"" doc:"Names and addresses, separated by commas, that the certificates which the broker makes itself have besides those of the machine: those of a load balancer that passes TLS through, as in dcv.example.com."`
 	Trusted  []string `prop:"trusted-proxies" default:"" doc:"Addresses or networks (10.0.0.0/16) of the load balancers in front, separated by commas. Only what these say about who calls is believed: by proxy-protocol, or by X-Forwarded-For with enable-throttling-forward-header."`
 	Protocol string   `prop:"proxy-protocol" default:"off" oneof:"off,client,agent,both" doc:"Ports on which the trusted proxies begin every connection with a PROXY protocol header (version 1 or 2), which names the caller: the port of the client API, the one of the agents, or both. There, connections of a trusted proxy without the header are closed, and so are those of anybody else with one."`
 }

@@ -115,6 +115,7 @@ func keyCases(existing string) []keyCase {
 		{"max-api-requests-per-second", "50", func(c *Config) any { return c.Throttling.RequestsPerSecond }, 50},
 		{"enable-throttling-forward-header", "true", func(c *Config) any { return c.Throttling.ForwardHeader }, true},
 		{"trusted-proxies", "10.0.0.7, 10.1.0.0/16,", func(c *Config) any { return c.Proxies.Trusted }, []string{"10.0.0.7", "10.1.0.0/16"}},
+		{"certificate-names", "dcv.example.com, 10.0.0.10", func(c *Config) any { return c.Proxies.Names }, []string{"dcv.example.com", "10.0.0.10"}},
 		{"proxy-protocol", "both", func(c *Config) any { return c.Proxies.Protocol }, "both"},
 		{"log-level", "debug", func(c *Config) any { return c.Logging.Level }, "debug"},
 		{"log-directory", "/var/log/x", func(c *Config) any { return c.Logging.Directory }, Path("/var/log/x")},

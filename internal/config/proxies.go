@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"net/netip"
+
+	"opensessionmanager/internal/certs"
 )
 
 var (
@@ -44,6 +46,11 @@ func parseNetwork(text string) (netip.Prefix, error) {
 
 func (l *loader) checkProxies() {
 	p, forward := &l.cfg.Proxies, &l.cfg.Throttling.ForwardHeader
+	for _, name := range p.Names {
+		if !certs.ValidHost(name) {
+			l.refuse(l.of(&p.Names), quote(name)+" is neither a host name nor an address", "write as in dcv.example.com,10.0.0.10")
+		}
+	}
 	for _, text := range p.Trusted {
 		if _, err := parseNetwork(text); err != nil {
 			l.refuse(l.of(&p.Trusted), quote(text)+" "+err.Error(), "write as in 10.0.0.7,10.1.0.0/16")
