@@ -248,6 +248,9 @@ func (l *load) request(kind string, random *rand.Rand, path string, body, out an
 	var tried *broker
 	for attempt := range 2 {
 		b := l.choose(random, tried)
+		if b == tried { // there is one address only, of a balancer: more connections may have broken with the first
+			wait(l.f.t, 100*time.Millisecond)
+		}
 		again, err := l.try(b, path, body, out)
 		if l.ctx.Err() != nil {
 			return false
@@ -319,6 +322,8 @@ func (l *load) try(b *broker, path string, body, out any) (again bool, err error
 		return false, nil
 	case http.StatusRequestTimeout: // of a broker that was paused meanwhile
 		return true, errors.New("408")
+	case http.StatusBadGateway, http.StatusGatewayTimeout: // of a load balancer that lost the broker
+		return true, fmt.Errorf("%d", a.status)
 	case http.StatusServiceUnavailable:
 		return true, fmt.Errorf("503 %s", a.header.Get("X-Error-Code"))
 	default:
