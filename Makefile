@@ -26,8 +26,11 @@ RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 # cluster packages run without the detector; the actors run with it, on a single system.
 RACE_PACKAGES = $$($(GO) list ./... | grep -v -e '/cluster/')
 
+# Where Debian has haproxy and nginx, which is not in every user's PATH.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 .DEFAULT_GOAL := help
-.PHONY: help build tools generate check test test-short fleet histories race fuzz bench microbench demo docs clean
+.PHONY: help build tools balancers generate check test test-short fleet histories race fuzz bench microbench demo docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,7 +67,7 @@ test-short: ## Run what needs nothing but Go, in under two minutes
 	$(GO) test -short ./...
 	$(GO) test -short $(RACE) ./actors/...
 
-fleet: tools ## Tell the stories about several brokers, in one process and in many
+fleet: tools balancers ## Tell the stories about several brokers, in one process and in many
 	$(GO) vet -tags fleet ./...
 	$(GO) test -count=1 -tags fleet -timeout 5m ./cluster/...
 	$(GO) test -count=1 -tags fleet -timeout 14m -run '^TestFleet_' ./cmd/internal/e2e
@@ -76,6 +79,15 @@ PARALLEL ?= 6
 histories: tools ## Record histories of fleets under faults and check them (RUNS, TIME, PARALLEL, SEED)
 	HISTORY_RUNS=$(RUNS) HISTORY_TIME=$(TIME) HISTORY_SEED=$(SEED) \
 		$(GO) test -count=1 -tags fleet -v -timeout 0 -parallel $(PARALLEL) -run '^TestHistories$$' ./cmd/internal/e2e
+
+# Load balancers that the stories run; a person installs them.
+balancers:
+	@missing=; \
+	for need in haproxy:haproxy nginx:nginx-light curl:curl openssl:openssl; do \
+		command -v $${need%:*} >/dev/null || missing="$$missing $${need#*:}"; \
+	done; \
+	[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$$missing libnginx-mod-stream"; \
+	[ -z "$$missing" ] || { echo "The stories about load balancers need real ones: apt-get install$$missing"; exit 1; }
 
 race: tools ## Run the tests with the race detector
 	$(GO) test -count=1 $(RACE) $(RACE_PACKAGES)

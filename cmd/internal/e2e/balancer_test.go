@@ -60,7 +60,9 @@ func startBehind(t *testing.T, s setUp, hosts int) (f *fleet, front *broker) {
 	path := installed(t, s)
 	f = &fleet{t: t, consul: consultest.Start(t, consultest.Options{}), hosts: map[string]*simulated{}}
 	for range 3 {
-		f.member(s.settings()...)
+		b := f.prepare(s.settings()...)
+		b.start()
+		f.brokers = append(f.brokers, b)
 	}
 	front = f.balance(s, path)
 	f.api = front.newClient("portal")
@@ -75,33 +77,6 @@ func startBehind(t *testing.T, s setUp, hosts int) (f *fleet, front *broker) {
 	}
 	f.awaitHosts(front)
 	return f, front
-}
-
-// member starts one more broker; settings are lines of its file.
-func (f *fleet) member(settings ...string) *broker {
-	f.t.Helper()
-	b := newBroker(f.t, append(settings,
-		"consul-address = "+f.consul.Address(),
-		fmt.Sprintf("broker-to-broker-port = %d", freePort(f.t)),
-		"broker-to-broker-bind-host = 127.0.0.1")...)
-	if len(f.brokers) > 0 {
-		b.takeCA(f.brokers[0])
-	}
-	b.start()
-	f.brokers = append(f.brokers, b)
-	return b
-}
-
-// takeCA is what an operator does before a further broker starts first.
-func (b *broker) takeCA(of *broker) {
-	b.t.Helper()
-	from, to := filepath.Join(of.dir, "work", "security"), filepath.Join(b.dir, "work", "security")
-	require.NoError(b.t, os.MkdirAll(to, 0o700))
-	for _, name := range []string{"dcvsmbroker_ca.pem", "dcvsmbroker_ca_key.pem"} {
-		data, err := os.ReadFile(filepath.Join(from, name))
-		require.NoError(b.t, err)
-		require.NoError(b.t, os.WriteFile(filepath.Join(to, name), data, 0o600))
-	}
 }
 
 // launch runs a program that is not ours until the end of the test.
@@ -146,7 +121,7 @@ func installed(t *testing.T, s setUp) string {
 func (f *fleet) balance(s setUp, path string) *broker {
 	f.t.Helper()
 	first := f.brokers[0]
-	front := &broker{t: f.t, dir: first.dir, file: first.file, clientPort: freePort(f.t), agentPort: freePort(f.t)}
+	front := &broker{t: f.t, program: brokerProgram, dir: first.dir, file: first.file, clientPort: freePort(f.t), agentPort: freePort(f.t)}
 	front.log = newLogbook(f.t, s.program)
 	dir := f.t.TempDir()
 	file := filepath.Join(dir, filepath.Base(s.file))

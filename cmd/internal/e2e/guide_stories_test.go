@@ -120,7 +120,7 @@ func (o *operator) setsUp() {
 // operator puts in those of the brokers.
 func (o *operator) putsABalancerInFront() {
 	first := o.fleet.brokers[0]
-	o.front = &broker{t: o.t, dir: first.dir, file: first.file, clientPort: freePort(o.t), agentPort: freePort(o.t), log: newLogbook(o.t, "haproxy")}
+	o.front = &broker{t: o.t, program: brokerProgram, dir: first.dir, file: first.file, clientPort: freePort(o.t), agentPort: freePort(o.t), log: newLogbook(o.t, "haproxy")}
 	text := o.fleet.shipped(haproxyThrough, o.front, o.dir)
 	text = strings.ReplaceAll(text, o.front.caFile(), o.path(onBalancer, "etc", "haproxy", "dcvsmbroker_ca.pem"))
 	file := filepath.Join(o.dir, "checkout", "deploy", haproxyThrough.file)
