@@ -80,17 +80,34 @@ func newOperator(t *testing.T) *operator {
 func (o *operator) systemctl(host string, args []string) {
 	switch command := strings.Join(args, " "); command {
 	case "enable --now " + brokerProgram:
-		o.brokers[host].start()
+		o.supervise(o.brokers[host])
 	case "disable --now " + brokerProgram:
 		require.Zero(o.t, o.brokers[host].proc.stop())
 	case "restart " + brokerProgram:
 		require.Zero(o.t, o.brokers[host].proc.stop())
-		o.brokers[host].start()
+		o.supervise(o.brokers[host])
 	case "restart haproxy":
 		o.haproxy = launch(o.t, o.front.log, installed(o.t, haproxyThrough), "-db", "-f", o.path(onBalancer, "etc", "haproxy", "haproxy.cfg"))
 	default:
 		o.t.Fatalf("nobody knows systemctl %s", command)
 	}
+}
+
+// supervise starts a broker as the unit says: one that ends with an error is started again.
+func (o *operator) supervise(b *broker) {
+	o.t.Helper()
+	run := func() {
+		b.proc = start(o.t, b.log, brokerProgram, "--config", b.file)
+	}
+	run()
+	await(o.t, "a healthy broker", func() error {
+		if !b.proc.running() {
+			require.NotZero(o.t, b.proc.exitCode(), "it ended by itself")
+			o.t.Log("a broker ended with an error and is started again")
+			run()
+		}
+		return b.healthy()
+	})
 }
 
 // setsUp is steps 1 to 4.
@@ -221,13 +238,13 @@ func (o *operator) restores() {
 	t, f := o.t, o.fleet
 	o.run(onBrokers[0], "backup")
 	for _, b := range f.brokers {
-		require.Zero(t, b.proc.stop())
+		b.proc.stop()
 	}
 	o.shell(onBrokers[0], "consul kv delete -recurse dcv-session-manager/")
 	require.NoError(t, os.RemoveAll(o.path(onBrokers[0], "var", "lib", "dcvsmbroker", "security")))
 	o.run(onBrokers[0], "restore")
 	for _, b := range f.brokers {
-		b.start()
+		o.supervise(b)
 	}
 	await(t, "the balancer to know", func() error {
 		s, err := f.at(o.front).session(o.session)
