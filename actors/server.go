@@ -27,9 +27,11 @@ type serverGrain struct {
 
 	loaded   bool
 	busy     bool // loading
+	erasing  bool // its delete is under way, or its outcome unknown
 	retiring bool // given back; what still arrives is for the next activation
 	backlog  backlog
 
+	failed  bool // the latest save
 	saving  bool
 	unsaved bool // changed again while saving
 	waiting []waitingForSave
@@ -124,7 +126,7 @@ func (g *serverGrain) Receive(ctx actor.Context) {
 func (g *serverGrain) handle(ctx actor.Context, m mail) {
 	switch msg := m.msg.(type) {
 	case *messages.Wake:
-		g.retireIfEmpty()
+		g.onWake(msg)
 	case *messages.ReserveSlot:
 		g.onReserve(ctx, msg, m.sender)
 	case *messages.ReleaseSlot:
@@ -261,7 +263,7 @@ func (g *serverGrain) saveThen(ctx actor.Context, to *actor.PID, answer func() a
 		return
 	}
 	next := g.snapshotRecord()
-	if proto.Equal(next, g.record) {
+	if g.version != 0 && proto.Equal(next, g.record) {
 		g.settle(nil)
 		return
 	}
@@ -277,7 +279,7 @@ func (g *serverGrain) saveThen(ctx actor.Context, to *actor.PID, answer func() a
 }
 
 func (g *serverGrain) onSaved(ctx actor.Context, m *serverSaved) {
-	g.saving = false
+	g.saving, g.failed = false, m.err != nil
 	if m.err != nil {
 		g.deps.Logger.Error("server could not be saved", "server", g.id, "error", m.err)
 		if g.record != nil {

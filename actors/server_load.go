@@ -27,6 +27,16 @@ func (g *serverGrain) fetch() {
 	})
 }
 
+// onWake looks at the store if that may hold something else than is known here. A save
+// under way finds out by itself.
+func (g *serverGrain) onWake(m *messages.Wake) {
+	if (m.GetCheck() || m.GetRestore()) && g.record != nil && !g.saving {
+		g.load()
+		return
+	}
+	g.retireIfEmpty()
+}
+
 func (g *serverGrain) onLoaded(ctx actor.Context, m *serverLoaded) {
 	if !g.loaded && g.deps.Roster.Behind() != nil {
 		// The slots are rebuilt from the roster: wait until it has everything.
@@ -34,9 +44,11 @@ func (g *serverGrain) onLoaded(ctx actor.Context, m *serverLoaded) {
 		return
 	}
 	g.busy = false
-	known := g.record != nil
+	known, before := g.record != nil, g.version
 	record := &messages.ServerRecord{}
 	switch err := m.err; {
+	case errors.Is(err, persistence.ErrNotFound) && known && !g.erasing:
+		g.version = 0 // somebody deleted it: it is written anew
 	case errors.Is(err, persistence.ErrNotFound):
 		g.record, g.version = nil, 0
 	case err == nil:
@@ -50,11 +62,20 @@ func (g *serverGrain) onLoaded(ctx actor.Context, m *serverLoaded) {
 		g.onLoadFailed(ctx, err)
 		return
 	}
-	if !g.loaded {
+	g.erasing = false
+	switch {
+	case !g.loaded:
 		g.loaded = true
 		g.restore()
-	} else if known && g.record == nil && g.link == nil {
-		g.forgotten() // the delete had happened although nobody could say so
+	case g.record == nil && g.link == nil:
+		if known {
+			g.forgotten() // the delete had happened although nobody could say so
+		}
+	case g.version == 0:
+		g.rewrite(ctx)
+	case g.version != before: // written by an activation before this one, after it was read here
+		g.srv.Closed = g.record.GetClosed()
+		g.publish(nil, nil)
 	}
 	g.backlog.drain(func() bool { return g.busy }, func(m mail) { g.handle(ctx, m) })
 	g.retireIfEmpty()
@@ -66,10 +87,38 @@ func (g *serverGrain) onLoadFailed(ctx actor.Context, err error) {
 	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), g.fetch)
 }
 
+// rewrite makes the record again that somebody deleted from the store.
+func (g *serverGrain) rewrite(ctx actor.Context) {
+	if g.record == nil {
+		return // an agent that is just coming in, see saveThen
+	}
+	if g.failed { // do not press a store that takes nothing
+		g.failed = false
+		g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), func() {
+			g.deps.Peers.Tell(messages.KindServer, g.id, &messages.Wake{Check: true}, nil)
+		})
+		return
+	}
+	g.deps.Logger.Warn("the record of a server is gone from the store: writing it anew", "server", g.id, "closed", g.srv.Closed)
+	g.saveThen(ctx, nil, nil)
+}
+
+// recall makes the record again of what readers see, if they see the server at all.
+func (g *serverGrain) recall() {
+	entry, shown := g.deps.views().Server(g.id)
+	if g.record != nil || !shown {
+		return
+	}
+	g.record = &messages.ServerRecord{Id: g.id, MachineId: entry.View.GetMachineId(), Closed: entry.View.GetClosed(),
+		Facts: entry.View.GetFacts(), CreatedUnixMs: g.deps.Clock.Now().UnixMilli(), AgentClientId: entry.View.GetAgentClientId(),
+		Unreachable: !entry.View.GetReachable()}
+}
+
 // restore rebuilds the slots from the sessions that are bound to this server. A
 // server without a socket counts as away from now on.
 func (g *serverGrain) restore() {
 	now := g.deps.Clock.Now()
+	g.recall()
 	if g.record != nil {
 		g.srv.MachineID, g.srv.Closed, g.srv.Facts = g.record.GetMachineId(), g.record.GetClosed(), g.record.GetFacts()
 		// One that was there is believed to be for the grace time; one that was away
@@ -83,7 +132,10 @@ func (g *serverGrain) restore() {
 		g.shown = entry.View.GetVersion()
 	}
 	g.takeOver(g.id)
-	if g.record != nil {
+	switch {
+	case g.record != nil && g.version == 0:
+		g.rewrite(nil)
+	case g.record != nil:
 		g.publish(nil, nil)
 	}
 }
@@ -206,7 +258,7 @@ func (g *serverGrain) lose() {
 
 func (g *serverGrain) erase() {
 	g.deps.Logger.Warn("server forgotten: its agent stayed away", "server", g.id, "since", g.away)
-	g.busy = true
+	g.busy, g.erasing = true, true
 	g.deps.Store.Delete(g.key(), g.version, func(err error) { g.deps.System.Root.Send(g.self, &serverErased{err}) })
 }
 
@@ -217,7 +269,7 @@ func (g *serverGrain) onErased(ctx actor.Context, m *serverErased) {
 		g.load() // busy until it is known what the store holds
 		return
 	}
-	g.busy = false
+	g.busy, g.erasing = false, false
 	g.record, g.version = nil, 0
 	g.forgotten()
 	g.backlog.drain(func() bool { return g.busy }, func(m mail) { g.handle(ctx, m) })

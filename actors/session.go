@@ -33,6 +33,11 @@ type sessionGrain struct {
 	made      *session.Session  // a create for which the store has to be asked: somebody may have made its record
 	refused   *messages.Refusal // the answer to that create if nobody has
 	second    string            // the other server that was last seen to have it
+	// held is what this activation knew before it began to doubt: should the store turn
+	// out to have lost the record, it is written back from here.
+	held      session.Session
+	rewriting bool // the store lost its records: also what is over is written back
+	checked   bool // the record was read for what is handled now
 }
 
 func newSessionGrain(d *Deps) actor.Actor { return &sessionGrain{deps: d} }
@@ -87,6 +92,9 @@ func (g *sessionGrain) receive(ctx actor.Context) {
 		g.onPassivate()
 		return
 	}
+	if wake, ok := ctx.Message().(*messages.Wake); ok && wake.GetRestore() {
+		g.rewriting = true
+	}
 	if !g.busy && !g.loaded {
 		g.load(ctx)
 	}
@@ -100,7 +108,7 @@ func (g *sessionGrain) receive(ctx actor.Context) {
 func (g *sessionGrain) handle(ctx actor.Context, m mail) {
 	switch msg := m.msg.(type) {
 	case *messages.Wake:
-		g.onWake(ctx)
+		g.onWake(ctx, msg)
 	case *messages.CreateSession:
 		g.onCreate(ctx, msg, m.sender)
 	case *messages.DeleteSession:
@@ -138,10 +146,19 @@ func (g *sessionGrain) handle(ctx actor.Context, m mail) {
 }
 
 // onWake: whoever was asked before may be gone, and with it the question.
-func (g *sessionGrain) onWake(ctx actor.Context) {
+func (g *sessionGrain) onWake(ctx actor.Context, m *messages.Wake) {
+	doubted := m.GetCheck() || m.GetRestore()
 	switch {
 	case g.now.State == session.Fresh && len(g.askers) > 0:
 		g.place(ctx)
+	case doubted && g.checked:
+		g.rest()
+		return
+	case doubted && g.version != 0:
+		g.doubt()
+		g.fetch()
+		g.backlog.kept = append(g.backlog.kept, mail{m, nil})
+		return
 	case g.now.State != session.Deleted: // that has asked on its way here, and nothing waits for it
 		g.perform(ctx, g.now.Resume())
 	}
@@ -366,9 +383,23 @@ func (g *sessionGrain) retireIfEmpty() {
 	}
 }
 
+// onPassivate keeps what is still on its way to a host: how it is to be made is only
+// here and in the store, not in what readers see.
 func (g *sessionGrain) onPassivate() {
+	if g.now.Coming() || g.held.State != session.Fresh {
+		return
+	}
 	if !g.busy && !g.withdrawn && len(g.askers) == 0 && len(g.backlog.kept) == 0 {
 		g.retire()
+	}
+}
+
+// rest gives back an activation that was made only to look at the store: there may be
+// tens of thousands of them.
+func (g *sessionGrain) rest() {
+	switch g.now.State {
+	case session.Fresh, session.Ready, session.Deleted:
+		g.onPassivate()
 	}
 }
 

@@ -3,7 +3,9 @@ package actors
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -33,8 +35,17 @@ func (g *sessionGrain) fetch() {
 	})
 }
 
+// doubt forgets what this activation believes until the store has been asked.
+func (g *sessionGrain) doubt() {
+	if g.version != 0 {
+		g.held = g.now
+	}
+	g.loaded, g.version, g.now = false, 0, session.Session{}
+}
+
 func (g *sessionGrain) onLoaded(ctx actor.Context, m *sessionLoaded) {
-	g.busy = false
+	g.busy, g.checked = false, true
+	defer func() { g.checked = false }()
 	var record messages.SessionRecord
 	switch err := m.err; {
 	case errors.Is(err, persistence.ErrNotFound):
@@ -50,6 +61,7 @@ func (g *sessionGrain) onLoaded(ctx actor.Context, m *sessionLoaded) {
 			return
 		}
 		g.loaded, g.version = true, m.record.Version
+		g.held, g.rewriting = session.Session{}, false
 		stored := session.FromRecord(&record)
 		g.settleMade(stored, keyReused())
 		g.restore(ctx, stored)
@@ -59,15 +71,25 @@ func (g *sessionGrain) onLoaded(ctx actor.Context, m *sessionLoaded) {
 	g.retireIfEmpty()
 }
 
-// onRecordMissing looks at what readers see. Only what is over is ever forgotten: a
-// broker that did so may have died before it could say so. The record of anything else
-// was deleted by somebody, and is made again.
+// onRecordMissing looks at what readers see and what this activation knew. Only what is
+// over is ever forgotten: a broker that did so may have died before it could say so.
+// The record of anything else was deleted by somebody, and is made again.
 func (g *sessionGrain) onRecordMissing() {
+	held, rewriting := g.held, g.rewriting
+	g.held, g.rewriting = session.Session{}, false
 	entry, shown := g.deps.views().Session(g.id)
-	if shown && entry.View.GetState() != messages.SessionState_SESSION_STATE_DELETED {
-		g.deps.Logger.Error("the record of a session is gone from the store: writing it anew", "session", g.id, "state", entry.View.GetState())
-		next := session.FromView(g.deps.Clock.Now(), entry.View, g.deps.Config.Session)
-		g.shown = max(g.shown, entry.View.GetVersion())
+	over := shown && entry.View.GetState() == messages.SessionState_SESSION_STATE_DELETED
+	if known := shown || held.State != session.Fresh && held.State != session.Deleted; known && (!over || rewriting) {
+		next := held
+		if shown {
+			next = session.FromView(g.deps.Clock.Now(), entry.View, g.deps.Config.Session).Recall(held)
+			g.shown = max(g.shown, entry.View.GetVersion())
+		}
+		level := slog.LevelError
+		if rewriting { // that was said once, for all
+			level = slog.LevelDebug
+		}
+		g.deps.Logger.Log(context.Background(), level, "the record of a session is gone from the store: writing it anew", "session", g.id, "state", next.State)
 		g.save(session.Outcome{Next: next, Effects: next.Resume()}, nil)
 		return
 	}

@@ -33,9 +33,11 @@ func (g *sessionGrain) onSaved(ctx actor.Context, m *sessionSaved) {
 		g.onSaveFailed(ctx, m)
 		return
 	}
-	g.version, g.loaded = m.version, true
+	g.version, g.loaded, g.held = m.version, true, session.Session{}
 	g.adopt(ctx, m.outcome, m.replyTo)
+	g.checked = true // nobody else has written since
 	g.drain(ctx)
+	g.checked = false
 }
 
 // onSaveFailed: when in doubt, forget. What is true is in the store.
@@ -47,6 +49,7 @@ func (g *sessionGrain) onSaveFailed(ctx actor.Context, m *sessionSaved) {
 		return
 	}
 	g.deps.Logger.Error("session could not be saved", "session", g.id, "to", m.outcome.Next.State, "error", m.err)
+	anew := g.version == 0 && len(g.askers) == 0 // what the store had lost
 	g.withdrawn = g.withdrawn || len(g.askers) > 0 && errors.Is(m.err, persistence.ErrUncertain)
 	if g.version == 0 && !g.withdrawn { // else it may be stored, and is bound to its slot
 		g.tellServer(m.outcome.Next.ServerID, &messages.ReleaseSlot{ServerId: m.outcome.Next.ServerID, SessionId: g.id})
@@ -57,7 +60,11 @@ func (g *sessionGrain) onSaveFailed(ctx actor.Context, m *sessionSaved) {
 	refusal := storeRefusal(m.err) // after what it gives back, so that a repeat finds that free
 	respond(ctx, m.replyTo, refusal)
 	g.answer(refusal)
-	g.loaded, g.version, g.now = false, 0, session.Session{}
+	g.doubt()
+	if anew {
+		g.held = m.outcome.Next
+		g.backlog.refuse(ctx, refusal)
+	}
 	// Load again soon, so that what the stored state owes is not forgotten.
 	g.deps.Clock.At(g.deps.Clock.Now().Add(time.Second), func() {
 		g.deps.Peers.Tell(messages.KindSession, g.id, &messages.Wake{}, nil)

@@ -98,6 +98,18 @@ func (w *world) scan(kind string) []persistence.Record {
 	return records
 }
 
+// record is a session as it is stored, nil if it is not.
+func (w *world) record(id string) *messages.SessionRecord {
+	for _, r := range w.scan(RecordSession) {
+		if r.Key.ID == id {
+			record := &messages.SessionRecord{}
+			require.NoError(w.t, proto.Unmarshal(r.Data, record))
+			return record
+		}
+	}
+	return nil
+}
+
 // deafPlacer stands before the placer and drops creates while told to. It has to be
 // put there before anything is placed.
 func (w *world) deafPlacer() (deaf *atomic.Bool, dropped chan struct{}) {

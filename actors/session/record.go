@@ -64,7 +64,7 @@ func (s Session) View(version int64) *messages.SessionView {
 
 // FromView makes a record again of what readers see, after the store lost it: somebody
 // deleted its data. What was not placed for good is over, for how it was to be made is
-// not in the view.
+// not in the view; Recall knows better if an activation remembers.
 func FromView(now time.Time, v *messages.SessionView, limits Limits) Session {
 	s := Session{
 		ID: v.GetId(), DCVID: v.GetDcvId(), External: v.GetExternal(), Created: instant(v.GetCreationUnixMs()),
@@ -79,10 +79,43 @@ func FromView(now time.Time, v *messages.SessionView, limits Limits) Session {
 	case messages.SessionState_SESSION_STATE_DELETING:
 		s.DeleteAsked = true
 		return s.enter(now, Deleting, limits)
+	case messages.SessionState_SESSION_STATE_DELETED:
+		s.Reason = Reason{Code: v.GetReasonCode(), Text: v.GetStateReason()}
+		return s.enter(now, Deleted, limits)
 	default:
 		s.Reason = Reason{Code: messages.CodeStoreUnavailable, Text: "the record of the session was deleted from the store before it was made"}
 		return s.enter(now, Deleted, limits)
 	}
+}
+
+// Recall adds to a session that was made of a view what an activation held of it: all,
+// if that is what readers see; else how it was asked for, which never changes.
+func (s Session) Recall(held Session) Session {
+	if held.ID != s.ID {
+		return s
+	}
+	same := held.ServerID == s.ServerID && (held.State == s.State || held.State == Unknown && s.State == Ready)
+	if same || held.Coming() && s.lost() {
+		return held
+	}
+	s.Spec, s.Digest, s.MachineID = held.Spec, held.Digest, held.MachineID
+	return s
+}
+
+// lost: FromView gave it up for want of its record.
+func (s Session) lost() bool {
+	return s.State == Deleted && s.Reason.Code == messages.CodeStoreUnavailable
+}
+
+// ShownBy says whether a view shows what is stored, apart from what is not stored:
+// connections, and whether the host can be talked to.
+func (s Session) ShownBy(v *messages.SessionView) bool {
+	state, substate := s.seen()
+	shown := v.GetState()
+	if s.State == Ready && shown == messages.SessionState_SESSION_STATE_UNKNOWN {
+		shown = state
+	}
+	return shown == state && v.GetSubstate() == substate && v.GetServerId() == s.ServerID && v.GetDcvId() == s.DCVID
 }
 
 func (s Session) seen() (messages.SessionState, messages.SessionSubstate) {

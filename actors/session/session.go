@@ -84,6 +84,11 @@ func (s Session) Requirements() string {
 	return "(" + asked + ") and " + windows
 }
 
+// Coming says whether the session was accepted and is still to be made.
+func (s Session) Coming() bool {
+	return s.State == Queued || s.State == Placed || s.State == Replacing
+}
+
 // OnHost says whether the session holds a slot of its server.
 func (s Session) OnHost() bool {
 	switch s.State {

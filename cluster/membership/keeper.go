@@ -184,6 +184,12 @@ func (k *Keeper) finish() {
 	}
 }
 
+// Listed are the brokers that the registry lists now, also before this one has joined.
+func (k *Keeper) Listed(ctx context.Context) ([]Entry, error) {
+	entries, _, err := k.registry.Healthy(ctx, 0, 0)
+	return entries, err
+}
+
 // Leave implements Source.
 func (k *Keeper) Leave(ctx context.Context) error {
 	k.mu.Lock()

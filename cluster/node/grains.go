@@ -17,9 +17,10 @@ import (
 	"opensessionmanager/cluster/membership"
 	"opensessionmanager/internal/version"
 	"opensessionmanager/messages"
+	"opensessionmanager/persistence"
 )
 
-// scanPage is how many records are read from the store at once.
+// scanPage is how many sessions of the roster are looked at at once.
 const scanPage = 1000
 
 // catchUpTime is how long a joining broker waits for what the others know.
@@ -59,10 +60,7 @@ func (n *Node) joinFleet(context.Context) error {
 	}
 	cfg := fleet.Config{Name: "dcv-session-manager-broker", Logger: n.log, ServerTLS: serverTLS, ClientTLS: clientTLS,
 		Host: "127.0.0.1", Idle: idle, Moved: n.onMoved} // alone it listens where nobody can reach it
-	if cfg.Source, err = n.source(); err != nil {
-		return err
-	}
-	if cfg.Source != nil {
+	if cfg.Source = n.company; cfg.Source != nil {
 		cfg.Host, cfg.Port, cfg.Advertise = n.opt.Config.Fleet.BindHost, n.opt.Config.Fleet.Port, n.advertised()
 	}
 	n.fleet, err = fleet.Start(n.system, actors.Kinds(n.deps), cfg)
@@ -70,6 +68,7 @@ func (n *Node) joinFleet(context.Context) error {
 		return err
 	}
 	n.deps.Peers, n.deps.Silent = n.fleet, n.fleet.Suspect
+	n.openAuditor()
 	n.links = actors.NewLinks(n.deps)
 	n.onStop(func(ctx context.Context) error { n.fleet.Stop(ctx); return nil })
 	return nil
@@ -97,6 +96,9 @@ func (n *Node) onMoved(before, now *membership.View) {
 	n.fleet.Broadcast(messages.KindSession, &messages.Wake{}) // whom they asked may be gone
 	n.links.OwnersMoved(func(kind, id string) bool { return owner(before, kind, id) != owner(now, kind, id) })
 	n.takeUp(before, now)
+	if n.auditor != nil {
+		n.auditor.Look("the fleet changed")
+	}
 }
 
 // owes says whether a session needs its grain awake. At the start the deleted ones
@@ -160,7 +162,11 @@ func (n *Node) load(ctx context.Context) error {
 	for id, deadline := range over {
 		n.deps.ArmSessionDeadline(id, deadline)
 	}
-	return n.catchUp(ctx)
+	if err := n.catchUp(ctx); err != nil {
+		return err
+	}
+	n.watchRecords()
+	return nil
 }
 
 // picture is this broker's roster as the gateway reads it.
@@ -234,19 +240,12 @@ func (n *Node) loadServers(ctx context.Context, builder *roster.Builder) error {
 }
 
 func (n *Node) scan(ctx context.Context, kind string, each func(data []byte) error) error {
-	for after := ""; ; {
-		records, err := n.store.Scan(ctx, kind, after, scanPage)
-		if err != nil {
-			return err
-		}
+	return persistence.Walk(ctx, n.store, kind, nil, func(records []persistence.Record) error {
 		for _, r := range records {
 			if err := each(r.Data); err != nil {
 				return fmt.Errorf("%s %q: %w", kind, r.Key.ID, err)
 			}
-			after = r.Key.ID
 		}
-		if len(records) < scanPage {
-			return nil
-		}
-	}
+		return nil
+	})
 }

@@ -38,7 +38,7 @@ const maxAgentForm = 64 << 10
 const clientRefresh = 500 * time.Millisecond
 
 func (n *Node) openAuthorization(ctx context.Context) error {
-	keys, err := oauth.LoadKeys(ctx, n.store)
+	keys, err := oauth.LoadKeys(ctx, n.records())
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (n *Node) openAuthorization(ctx context.Context) error {
 		return err
 	}
 	n.auth, err = oauth.New(ctx, oauth.Config{
-		Store: n.store, Keys: keys, Logger: n.log, Audit: n.audit, Now: time.Now, AuthServerRoots: roots, EpochFile: n.epochFile(),
+		Store: n.records(), Keys: keys, Logger: n.log, Audit: n.audit, Now: time.Now, AuthServerRoots: roots, EpochFile: n.epochFile(),
 		EnableServer:        cfg.Authorization.EnableServer,
 		EnableAuthorization: cfg.Authorization.EnableClient, EnableAgentAuthorization: cfg.Authorization.EnableAgent,
 		ConnectionTokenLifetime: cfg.Sessions.TokenDuration, SessionAlive: n.sessionAlive,
@@ -295,7 +295,7 @@ func (n *Node) openAdminPort(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handler := admin.Handler(admin.Config{Credential: credential, OAuth: n.auth, DNSMappings: dnsmapping.New(n.store), BrokerVersion: version.String(), Logger: n.log, Audit: n.audit})
+	handler := admin.Handler(admin.Config{Credential: credential, OAuth: n.auth, DNSMappings: dnsmapping.New(n.records()), BrokerVersion: version.String(), Logger: n.log, Audit: n.audit})
 	n.admin, err = n.port("admin", config.Connector{Port: n.opt.Config.Admin.Port, BindHost: "127.0.0.1"}, handler, limits{header: 8 << 10, body: admin.MaxBodyBytes})
 	if err != nil {
 		return err

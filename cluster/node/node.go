@@ -20,6 +20,7 @@ import (
 	"opensessionmanager/cluster/fleet"
 	"opensessionmanager/cluster/gateway"
 	"opensessionmanager/cluster/membership"
+	"opensessionmanager/cluster/reconcile"
 	"opensessionmanager/http/agentws"
 	"opensessionmanager/http/audit"
 	"opensessionmanager/http/listen"
@@ -33,6 +34,7 @@ import (
 	"opensessionmanager/persistence/consul"
 	"opensessionmanager/persistence/embedded"
 	"opensessionmanager/persistence/memory"
+	"opensessionmanager/persistence/mirror"
 )
 
 // Options is everything a broker is started with.
@@ -43,6 +45,8 @@ type Options struct {
 	Store persistence.Store
 	// Source says who else is in the fleet; nil is a fleet of one.
 	Source membership.Source
+	// Audit changes the times at which the store is compared with the roster, for tests.
+	Audit func(*reconcile.Config)
 	// Tune changes the actors' times, for tests that cannot wait.
 	Tune func(*actors.Config)
 }
@@ -67,6 +71,9 @@ type Node struct {
 	auth      *oauth.Server
 	system    *actor.ActorSystem
 	deps      *actors.Deps
+	company   membership.Source // nil: nobody
+	mirror    *mirror.Store     // nil: this broker keeps its records for itself
+	auditor   *reconcile.Auditor
 	fleet     *fleet.Fleet
 	gateway   *gateway.Gateway
 	links     *actors.Links
@@ -95,6 +102,7 @@ func Start(ctx context.Context, opt Options) (*Node, error) {
 		{"open the audit trail", n.openAudit},
 		{"open the store", n.openStore},
 		{"prepare the certificates", n.openCertificates},
+		{"look for other brokers", n.meet},
 		{"prepare the keys and clients", n.openAuthorization},
 		{"join the fleet", n.joinFleet},
 		{"listen", n.listen},

@@ -19,6 +19,16 @@ import (
 
 const kindKey = "key"
 
+// RootKey is the record that is there, unchanged, as long as a fleet lives: without it
+// the store does not hold that fleet's records.
+func RootKey() persistence.Key { return persistence.Key{Kind: kindKey, ID: keyRoot} }
+
+// Kinds are those of all records that this package keeps. They are few, small, and to
+// be had from nowhere else.
+func Kinds() []string {
+	return []string{kindKey, kindAPIClient, kindAgentClient, kindStatement, kindAuthServer, kindEpoch}
+}
+
 // Ids of the key records.
 const (
 	keyAccess     = "access"     // signs access tokens of API clients and agents

@@ -40,9 +40,10 @@ var who = []struct {
 
 	// many brokers as one, and the place where a broker is put together
 	{"cluster/membership/...", []string{"cluster/membership/..."}},
+	{"cluster/reconcile", []string{"messages", "persistence"}},
 	{"cluster/fleet", []string{"messages", "persistence", "cluster/membership"}},
 	{"cluster/gateway", []string{"messages", "actors/roster", "cluster/fleet"}},
-	{"cluster/node", []string{"messages", "actors/...", "cluster/fleet", "cluster/gateway", "cluster/membership/...", "http/...", "persistence/...", "internal/..."}},
+	{"cluster/node", []string{"messages", "actors/...", "cluster/fleet", "cluster/gateway", "cluster/membership/...", "cluster/reconcile", "http/...", "persistence/...", "internal/..."}},
 	{"cluster/clustertest", []string{"messages", "cluster/...", "persistence/...", "internal/...", "agent/..."}},
 
 	// the host's side

@@ -95,7 +95,10 @@ type Store struct {
 	groupBytes atomic.Int64
 }
 
-var _ persistence.Store = (*Store)(nil)
+var (
+	_ persistence.Store  = (*Store)(nil)
+	_ persistence.Walker = (*Store)(nil)
+)
 
 // Open makes a store. It does not ask Consul, so that a broker can start, and say
 // that it is not ready, while Consul is away; only ErrConfig is possible.

@@ -36,8 +36,8 @@ func (s *Store) Load(ctx context.Context, key persistence.Key) (persistence.Reco
 
 // Scan implements persistence.Store. Consul cannot list a part of the keys below a
 // prefix, so each page begins with a list of all keys of the kind (some 100 bytes
-// each, at most 64 MiB); only the records of the page are then read. Walk in pages
-// of a thousand rather than ten.
+// each, at most 64 MiB); only the records of the page are then read. Walk needs that
+// list once only.
 func (s *Store) Scan(ctx context.Context, kind, after string, limit int) ([]persistence.Record, error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
@@ -61,6 +61,52 @@ func (s *Store) Scan(ctx context.Context, kind, after string, limit int) ([]pers
 		keys = keys[n:]
 	}
 	return page, nil
+}
+
+// Walk implements persistence.Walker: one list of all keys of the kind, and of the
+// records only those that are wanted.
+func (s *Store) Walk(ctx context.Context, kind string, want func(id string) bool, each func([]persistence.Record) error) error {
+	keys, err := s.wanted(ctx, kind, want)
+	for err == nil && len(keys) > 0 {
+		var page []persistence.Record
+		page, keys, err = s.page(ctx, keys)
+		if err == nil && len(page) > 0 {
+			err = each(page)
+		}
+	}
+	return err
+}
+
+func (s *Store) wanted(ctx context.Context, kind string, want func(id string) bool) ([]persistence.Key, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.end()
+	if (persistence.Key{Kind: kind, ID: "x"}).Check() != nil {
+		return nil, nil
+	}
+	keys, err := s.list(ctx, kind, "")
+	if want != nil {
+		keys = slices.DeleteFunc(keys, func(k persistence.Key) bool { return !want(k.ID) })
+	}
+	return keys, err
+}
+
+// page reads the first of some keys and returns the others.
+func (s *Store) page(ctx context.Context, keys []persistence.Key) (page []persistence.Record, rest []persistence.Key, err error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, nil, err
+	}
+	defer s.end()
+	for len(keys) > 0 && len(page)+readSize <= persistence.WalkPage {
+		n := min(readSize, len(keys))
+		found, err := s.read(ctx, keys[:n])
+		if err != nil {
+			return nil, nil, err
+		}
+		page, keys = append(page, found...), keys[n:]
+	}
+	return page, keys, nil
 }
 
 // list returns the keys of a kind whose ID is greater than after, in order.

@@ -1,6 +1,8 @@
 package persistencetest
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -18,6 +20,50 @@ var scanCases = []contractCase{
 	{"a scan sees one kind only", scanOneKind},
 	{"a scan shows versions that can be written with", scanVersions},
 	{"scans do not skip while others write", scanWhileWriting},
+	{"a walk asks for every record and hands out the wanted ones in order", walkWanted},
+	{"a walk ends with the first error", walkEnds},
+}
+
+func walkWanted(t *testing.T, s persistence.Store) {
+	require.NoError(t, persistence.Walk(t.Context(), s, kind, nil, func([]persistence.Record) error {
+		return errors.New("there is nothing")
+	}))
+	n := 2*persistence.WalkPage + 7
+	ops := make([]persistence.Op, n)
+	var want, all []string
+	for i := range ops {
+		id := fmt.Sprintf("id-%05d", i)
+		ops[i].Record = record(id, 0, id)
+		if all = append(all, id); i%3 != 0 {
+			want = append(want, id)
+		}
+	}
+	for _, r := range s.Apply(t.Context(), ops) {
+		require.NoError(t, r.Err)
+	}
+	var asked, got []string
+	require.NoError(t, persistence.Walk(t.Context(), s, kind,
+		func(id string) bool { asked = append(asked, id); return (len(asked)-1)%3 != 0 },
+		func(page []persistence.Record) error {
+			require.LessOrEqual(t, len(page), persistence.WalkPage)
+			for _, r := range page {
+				require.Equal(t, r.Key.ID, string(r.Data))
+				require.Positive(t, r.Version)
+			}
+			got = append(got, idsOf(page)...)
+			return nil
+		}))
+	require.Equal(t, all, asked)
+	require.Equal(t, want, got)
+}
+
+func walkEnds(t *testing.T, s persistence.Store) {
+	save(t, s, record("a", 0, "x"))
+	stop := errors.New("stop")
+	require.ErrorIs(t, persistence.Walk(t.Context(), s, kind, nil, func([]persistence.Record) error { return stop }), stop)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, persistence.Walk(ctx, s, kind, nil, func([]persistence.Record) error { return nil }), persistence.ErrUnavailable)
 }
 
 func scanNothing(t *testing.T, s persistence.Store) {
