@@ -190,7 +190,7 @@ func TestWipe_EverythingIsWrittenBack(t *testing.T) {
 		w.peers.Tell(messages.KindSession, id, &messages.Passivate{}, nil)
 	}
 	w.wipe()
-	w.wakeAll(&messages.Wake{Check: true, Restore: true})
+	w.wakeAll(&messages.Wake{Check: true})
 	require.Equal(t, "ann", w.awaitRecord("s-1", session.Ready).GetSpec().GetOwner())
 	coming := w.awaitRecord("s-2", session.Placed)
 	require.Equal(t, "init.sh", coming.GetSpec().GetInitFile())
@@ -255,7 +255,7 @@ func TestWipe_AServerWithoutAnAgent(t *testing.T) {
 		}
 		return nil
 	})
-	w.peers.Tell(messages.KindServer, "lost", &messages.Wake{Check: true, Restore: true}, nil)
+	w.peers.Tell(messages.KindServer, "lost", &messages.Wake{Check: true}, nil)
 	await(t, "the record", func() error {
 		if n := len(w.scan(RecordServer)); n != 1 {
 			return fmt.Errorf("there are %d", n)

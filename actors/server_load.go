@@ -30,7 +30,7 @@ func (g *serverGrain) fetch() {
 // onWake looks at the store if that may hold something else than is known here. A save
 // under way finds out by itself.
 func (g *serverGrain) onWake(m *messages.Wake) {
-	if (m.GetCheck() || m.GetRestore()) && g.record != nil && !g.saving {
+	if m.GetCheck() && g.record != nil && !g.saving {
 		g.load()
 		return
 	}

@@ -36,7 +36,7 @@ type sessionGrain struct {
 	// held is what this activation knew before it began to doubt: should the store turn
 	// out to have lost the record, it is written back from here.
 	held      session.Session
-	rewriting bool // the store lost its records: also what is over is written back
+	rewriting bool // also what is over is written back
 	checked   bool // the record was read for what is handled now
 }
 
@@ -92,7 +92,7 @@ func (g *sessionGrain) receive(ctx actor.Context) {
 		g.onPassivate()
 		return
 	}
-	if wake, ok := ctx.Message().(*messages.Wake); ok && wake.GetRestore() {
+	if wake, ok := ctx.Message().(*messages.Wake); ok && wake.GetCheck() {
 		g.rewriting = true
 	}
 	if !g.busy && !g.loaded {
@@ -147,14 +147,13 @@ func (g *sessionGrain) handle(ctx actor.Context, m mail) {
 
 // onWake: whoever was asked before may be gone, and with it the question.
 func (g *sessionGrain) onWake(ctx actor.Context, m *messages.Wake) {
-	doubted := m.GetCheck() || m.GetRestore()
 	switch {
 	case g.now.State == session.Fresh && len(g.askers) > 0:
 		g.place(ctx)
-	case doubted && g.checked:
+	case m.GetCheck() && g.checked:
 		g.rest()
 		return
-	case doubted && g.version != 0:
+	case m.GetCheck() && g.version != 0:
 		g.doubt()
 		g.fetch()
 		g.backlog.kept = append(g.backlog.kept, mail{m, nil})

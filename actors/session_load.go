@@ -86,7 +86,7 @@ func (g *sessionGrain) onRecordMissing() {
 			g.shown = max(g.shown, entry.View.GetVersion())
 		}
 		level := slog.LevelError
-		if rewriting { // that was said once, for all
+		if rewriting { // who had it checked says that once for all
 			level = slog.LevelDebug
 		}
 		g.deps.Logger.Log(context.Background(), level, "the record of a session is gone from the store: writing it anew", "session", g.id, "state", next.State)

@@ -1845,11 +1845,9 @@ func (x *SessionAbandoned) GetServerId() string {
 // Wake makes a grain load itself and take up what it owes.
 type Wake struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The store and what readers see may differ: load again, and show what is stored.
-	Check bool `protobuf:"varint,1,opt,name=check,proto3" json:"check,omitempty"`
-	// The store lost its records: write back also what is over and only waits for its
-	// time to be forgotten. Implies check.
-	Restore       bool `protobuf:"varint,2,opt,name=restore,proto3" json:"restore,omitempty"`
+	// The store and what readers see may differ: load again and show what is stored; if
+	// nothing is, write back what readers see, also what is over.
+	Check         bool `protobuf:"varint,1,opt,name=check,proto3" json:"check,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1887,13 +1885,6 @@ func (*Wake) Descriptor() ([]byte, []int) {
 func (x *Wake) GetCheck() bool {
 	if x != nil {
 		return x.Check
-	}
-	return false
-}
-
-func (x *Wake) GetRestore() bool {
-	if x != nil {
-		return x.Restore
 	}
 	return false
 }
@@ -2151,10 +2142,9 @@ const file_session_proto_rawDesc = "" +
 	"\x10SessionAbandoned\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1b\n" +
-	"\tserver_id\x18\x02 \x01(\tR\bserverId\"6\n" +
+	"\tserver_id\x18\x02 \x01(\tR\bserverId\"\x1c\n" +
 	"\x04Wake\x12\x14\n" +
-	"\x05check\x18\x01 \x01(\bR\x05check\x12\x18\n" +
-	"\arestore\x18\x02 \x01(\bR\arestore\"\v\n" +
+	"\x05check\x18\x01 \x01(\bR\x05check\"\v\n" +
 	"\tPassivate\"'\n" +
 	"\x0fDeadlineReached\x12\x14\n" +
 	"\x05stamp\x18\x01 \x01(\x03R\x05stamp*_\n" +

@@ -24,6 +24,7 @@ import (
 	"opensessionmanager/agent/identity"
 	"opensessionmanager/cluster/membership"
 	"opensessionmanager/cluster/node"
+	"opensessionmanager/cluster/reconcile"
 	"opensessionmanager/internal/config"
 	"opensessionmanager/messages"
 	"opensessionmanager/persistence"
@@ -71,6 +72,12 @@ func newFleet(t *testing.T, n int) *fleet {
 // add starts one more broker and returns when it is ready.
 func (f *fleet) add() *broker {
 	f.t.Helper()
+	return f.addOver(f.store)
+}
+
+// addOver starts one more broker that sees the fleet's store through another one.
+func (f *fleet) addOver(store persistence.Store) *broker {
+	f.t.Helper()
 	name := string(rune('A' + len(f.brokers)))
 	b := &broker{t: f.t, name: name, dir: f.t.TempDir(), log: newLogbook(f.t, "broker "+name)}
 	if len(f.brokers) > 0 {
@@ -89,7 +96,8 @@ func (f *fleet) add() *broker {
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
 	var err error
-	b.node, err = node.Start(ctx, node.Options{Config: cfg, Logger: logger, Store: f.store, Source: source})
+	b.node, err = node.Start(ctx, node.Options{Config: cfg, Logger: logger, Store: store, Source: source,
+		Audit: func(c *reconcile.Config) { c.Delay, c.Again = 50*time.Millisecond, 2*time.Second }})
 	require.NoError(f.t, err, "broker %s", name)
 	f.t.Cleanup(b.stop)
 	if f.trust == nil {

@@ -127,7 +127,7 @@ func (n *Node) takeUp(before, now *membership.View) {
 	for page := snapshot.Sessions(roster.SessionQuery{Limit: scanPage}); ; page = snapshot.Sessions(roster.SessionQuery{Limit: scanPage, After: page.Next}) {
 		for _, s := range page.Sessions {
 			if owes(s.View, first) && came(messages.KindSession, s.View.GetId()) {
-				n.fleet.Tell(messages.KindSession, s.View.GetId(), &messages.Wake{}, nil)
+				n.fleet.Tell(messages.KindSession, s.View.GetId(), &messages.Wake{Check: true}, nil)
 			}
 		}
 		if !page.More {

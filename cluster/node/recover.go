@@ -38,7 +38,7 @@ func (n *Node) meet(ctx context.Context) (err error) {
 		return err
 	}
 	n.mirror = mirror.New(n.store, mirror.Config{Kinds: append(oauth.Kinds(), dnsmapping.Kind), Sentinel: oauth.RootKey(), Logger: n.log,
-		Wiped: func() { n.auditor.Restore("the store lost its records") },
+		Wiped: func() { n.auditor.Look("the store lost its records") },
 		Back:  func() { n.auditor.Look("the store was away") }})
 	return n.awaitMemory(ctx)
 }

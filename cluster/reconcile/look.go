@@ -17,15 +17,15 @@ const wakePage = 200
 type found struct{ hidden, differing, missing int }
 
 // look compares everything once.
-func (a *Auditor) look(ctx context.Context, due ask) error {
+func (a *Auditor) look(ctx context.Context, why string) error {
 	began := time.Now()
 	for _, kind := range a.cfg.Kinds {
-		seen, err := a.compare(ctx, kind, due)
+		seen, err := a.compare(ctx, kind)
 		if err != nil {
 			return err
 		}
 		if seen != (found{}) {
-			a.cfg.Logger.Warn("the store and the roster differed; the grains concerned were woken", "kind", kind.Record, "because", due.why,
+			a.cfg.Logger.Warn("the store and the roster differed; the grains concerned were woken", "kind", kind.Record, "because", why,
 				"not-shown", seen.hidden, "shown-otherwise", seen.differing, "not-stored", seen.missing,
 				"took", time.Since(began).Round(time.Millisecond))
 		}
@@ -35,7 +35,7 @@ func (a *Auditor) look(ctx context.Context, due ask) error {
 
 // compare looks at one kind: what is stored and not shown, or shown otherwise, and what
 // is shown and not stored.
-func (a *Auditor) compare(ctx context.Context, kind Kind, due ask) (seen found, err error) {
+func (a *Auditor) compare(ctx context.Context, kind Kind) (seen found, err error) {
 	if err := a.caughtUp(ctx); err != nil {
 		return seen, err
 	}
@@ -60,7 +60,7 @@ func (a *Auditor) compare(ctx context.Context, kind Kind, due ask) (seen found, 
 		return true
 	}, func(page []persistence.Record) error {
 		began := time.Now()
-		if err := a.show(ctx, kind, &hidden, &seen, due); err != nil {
+		if err := a.show(ctx, kind, &hidden, &seen); err != nil {
 			return err
 		}
 		differing, err := a.differing(ctx, kind, page)
@@ -68,7 +68,7 @@ func (a *Auditor) compare(ctx context.Context, kind Kind, due ask) (seen found, 
 			return err
 		}
 		seen.differing += len(differing)
-		if err := a.wake(ctx, kind, differing, due); err != nil {
+		if err := a.wake(ctx, kind, differing); err != nil {
 			return err
 		}
 		return a.pause(ctx, time.Since(began))
@@ -76,7 +76,7 @@ func (a *Auditor) compare(ctx context.Context, kind Kind, due ask) (seen found, 
 	if err != nil {
 		return seen, err
 	}
-	if err := a.show(ctx, kind, &hidden, &seen, due); err != nil {
+	if err := a.show(ctx, kind, &hidden, &seen); err != nil {
 		return seen, err
 	}
 	var missing []string
@@ -86,15 +86,15 @@ func (a *Auditor) compare(ctx context.Context, kind Kind, due ask) (seen found, 
 		}
 	}
 	seen.missing = len(missing)
-	return seen, a.wake(ctx, kind, missing, due)
+	return seen, a.wake(ctx, kind, missing)
 }
 
 // show wakes what is stored and still not shown: what was just made is by now.
-func (a *Auditor) show(ctx context.Context, kind Kind, hidden *[]string, seen *found, due ask) error {
+func (a *Auditor) show(ctx context.Context, kind Kind, hidden *[]string, seen *found) error {
 	ids := slices.DeleteFunc(*hidden, kind.Shows)
 	*hidden = nil
 	seen.hidden += len(ids)
-	return a.wake(ctx, kind, ids, due)
+	return a.wake(ctx, kind, ids)
 }
 
 // differing are the records that are shown otherwise, also at a second look: what
@@ -138,11 +138,11 @@ func (a *Auditor) caughtUp(ctx context.Context) error {
 }
 
 // wake has grains look at the store, not more at once than that can take.
-func (a *Auditor) wake(ctx context.Context, kind Kind, ids []string, due ask) error {
+func (a *Auditor) wake(ctx context.Context, kind Kind, ids []string) error {
 	for len(ids) > 0 {
 		n := min(wakePage, len(ids))
 		for _, id := range ids[:n] {
-			a.cfg.Tell(kind.Grain, id, &messages.Wake{Check: true, Restore: due.wiped})
+			a.cfg.Tell(kind.Grain, id, &messages.Wake{Check: true})
 		}
 		ids = ids[n:]
 		if err := a.pause(ctx, 0); err != nil {

@@ -56,12 +56,7 @@ type Kind struct {
 // Auditor looks when it is asked to, and now and then.
 type Auditor struct {
 	cfg  Config
-	asks chan ask
-}
-
-type ask struct {
-	why   string
-	wiped bool
+	asks chan string // why
 }
 
 // New returns an auditor; Run makes it work.
@@ -74,25 +69,20 @@ func New(cfg Config) *Auditor {
 			*d.value = d.or
 		}
 	}
-	return &Auditor{cfg: cfg, asks: make(chan ask, 64)}
+	return &Auditor{cfg: cfg, asks: make(chan string, 64)}
 }
 
 // Look asks for a look at everything, soon. It never blocks.
-func (a *Auditor) Look(why string) { a.ask(ask{why: why}) }
-
-// Restore is Look after the store lost its records.
-func (a *Auditor) Restore(why string) { a.ask(ask{why, true}) }
-
-func (a *Auditor) ask(m ask) {
+func (a *Auditor) Look(why string) {
 	select {
-	case a.asks <- m:
+	case a.asks <- why:
 	default: // as many looks are to come
 	}
 }
 
 // Run looks when asked to until ctx ends. What went wrong is tried again.
 func (a *Auditor) Run(ctx context.Context) {
-	var due ask
+	why := ""
 	next := time.NewTimer(a.spread(a.cfg.Every))
 	defer next.Stop()
 	second := false // this look follows another one
@@ -100,23 +90,22 @@ func (a *Auditor) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case m := <-a.asks:
-			m.wiped = m.wiped || due.wiped
-			due, second = m, false
+		case why = <-a.asks:
+			second = false
 			next.Reset(a.cfg.Delay + rand.N(a.cfg.Delay))
 		case <-next.C:
-			err := a.look(ctx, due)
+			err := a.look(ctx, why)
 			switch {
 			case ctx.Err() != nil:
 				return
 			case err != nil:
-				a.cfg.Logger.Warn("the store could not be compared with the rosters; trying again", "because", due.why, "error", err)
+				a.cfg.Logger.Warn("the store could not be compared with the rosters; trying again", "because", why, "error", err)
 				next.Reset(a.spread(2 * a.cfg.Delay))
-			case due.why != "" && !second:
-				due.wiped, second = false, true
+			case why != "" && !second:
+				second = true
 				next.Reset(a.cfg.Again)
 			default:
-				due, second = ask{}, false
+				why, second = "", false
 				next.Reset(a.spread(a.cfg.Every))
 			}
 		}

@@ -40,6 +40,7 @@ type Config struct {
 	Logger      *slog.Logger
 	Pulse       time.Duration // between looks at the sentinel; default 1 s
 	Refresh     time.Duration // between walks over all that is remembered; default 1 min
+	Glance      time.Duration // between looks for records that are new; default 2 s, more if there are thousands
 	Settle      time.Duration // after which also what was only read is written back; default 2 s
 }
 
@@ -72,7 +73,7 @@ func New(inner persistence.Store, cfg Config) *Store {
 	for _, d := range []struct {
 		value *time.Duration
 		or    time.Duration
-	}{{&cfg.Pulse, time.Second}, {&cfg.Refresh, time.Minute}, {&cfg.Settle, 2 * time.Second}} {
+	}{{&cfg.Pulse, time.Second}, {&cfg.Refresh, time.Minute}, {&cfg.Glance, 2 * time.Second}, {&cfg.Settle, 2 * time.Second}} {
 		if *d.value == 0 {
 			*d.value = d.or
 		}

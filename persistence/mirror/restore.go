@@ -19,7 +19,7 @@ const (
 func (s *Store) Run(ctx context.Context) {
 	pulse := time.NewTicker(s.cfg.Pulse)
 	defer pulse.Stop()
-	away, fresh := false, time.Time{}
+	away, fresh, glanced := false, time.Time{}, time.Time{}
 	for ctx.Err() == nil {
 		err := s.intact(ctx)
 		switch {
@@ -32,8 +32,13 @@ func (s *Store) Run(ctx context.Context) {
 		case away:
 			away = false
 			s.cfg.Back()
-		case time.Since(fresh) >= s.cfg.Refresh && s.refresh(ctx):
-			fresh = time.Now()
+		case time.Since(fresh) >= s.cfg.Refresh:
+			if s.refresh(ctx) {
+				fresh, glanced = time.Now(), time.Now()
+			}
+		case time.Since(glanced) >= s.glance():
+			s.readNew(ctx)
+			glanced = time.Now()
 		}
 		select {
 		case <-pulse.C:
@@ -56,6 +61,25 @@ func (s *Store) refresh(ctx context.Context) bool {
 		s.forgetUnseen(before, seen)
 	}
 	return true
+}
+
+// glance is the time between looks for new records: a millisecond for each that is known.
+func (s *Store) glance() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(s.cfg.Glance, time.Duration(len(s.copies))*time.Millisecond)
+}
+
+// readNew reads what other brokers made. What fails is read by the next refresh.
+func (s *Store) readNew(ctx context.Context) {
+	for kind := range s.kinds {
+		_ = s.Walk(ctx, kind, func(id string) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			_, known := s.copies[persistence.Key{Kind: kind, ID: id}]
+			return !known
+		}, func([]persistence.Record) error { return nil })
+	}
 }
 
 // known copies what is remembered.
