@@ -49,12 +49,12 @@ func (g *sessionGrain) onSaveFailed(ctx actor.Context, m *sessionSaved) {
 		return
 	}
 	g.deps.Logger.Error("session could not be saved", "session", g.id, "to", m.outcome.Next.State, "error", m.err)
-	anew := g.version == 0 && len(g.askers) == 0 // what the store had lost
+	anew := g.version == 0 && len(g.askers) == 0 // a session that lives: the store had lost it, or its host shows it
 	g.withdrawn = g.withdrawn || len(g.askers) > 0 && errors.Is(m.err, persistence.ErrUncertain)
-	if g.version == 0 && !g.withdrawn { // else it may be stored, and is bound to its slot
+	if g.version == 0 && !g.withdrawn && !anew { // else it may be stored, and is bound to its slot
 		g.tellServer(m.outcome.Next.ServerID, &messages.ReleaseSlot{ServerId: m.outcome.Next.ServerID, SessionId: g.id})
 	}
-	if g.version == 0 && m.outcome.Next.Spec.GetEnqueueRequest() {
+	if g.version == 0 && !anew && m.outcome.Next.Spec.GetEnqueueRequest() {
 		g.deps.Peers.Tell(messages.KindQueue, messages.QueueIdentity, &messages.LeaveQueue{SessionId: g.id}, nil)
 	}
 	refusal := storeRefusal(m.err) // after what it gives back, so that a repeat finds that free
