@@ -58,15 +58,12 @@ func (s *Server) Authorize(header []byte) (Principal, error) {
 	now := s.cfg.Now()
 	sum := sha256.Sum256(token)
 	known, fresh := s.verified.get(&sum, now)
-	if !fresh {
+	if !fresh || known.key.Dropped() {
 		var until time.Time
 		if known, until, err = s.verify(token); err != nil {
 			return Principal{}, err
 		}
 		s.verified.put(sum, known, until, now)
-	}
-	if known.key.Dropped() {
-		return Principal{}, fmt.Errorf("%w: its key does not count any more", ErrInvalidToken)
 	}
 	if known.client != nil && !known.client.active.Load() {
 		return Principal{}, fmt.Errorf("%w: its client is not registered", ErrInvalidToken)

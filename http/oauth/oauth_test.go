@@ -67,6 +67,7 @@ func join(t testing.TB, store persistence.Store, changes ...func(*oauth.Config))
 	}
 	w.Server, err = oauth.New(context.Background(), cfg)
 	require.NoError(t, err)
+	t.Cleanup(w.Close)
 	return w
 }
 
