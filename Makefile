@@ -10,6 +10,9 @@ LDFLAGS := -X $(MODULE)/internal/version.Version=$(VERSION)
 # processor, once per change of its go.mod; after make clean some seconds.
 CONSUL := $(BIN)/consul
 
+# The OpenID provider that tests start needs node and npm.
+OIDC := tools/oidc/node_modules/.package-lock.json
+
 STATICCHECK := $(BIN)/staticcheck
 STATICCHECK_VERSION := v0.8.2
 # Texts that go over the wire begin as the vendor's do, so ST1005 (lower case) is off.
@@ -38,10 +41,14 @@ help: ## List the targets
 build: ## Build the programs into bin/ (static, no C)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/dcv*
 
-tools: $(CONSUL) ## Build the servers that tests start (Consul: 5 minutes, once)
+tools: $(CONSUL) $(OIDC) ## Get the servers that tests start ready (Consul: 5 minutes, once; an OpenID provider)
 
 $(CONSUL): tools/consul/go.mod tools/consul/go.sum
 	GOBIN=$(BIN) $(GO) install -C tools/consul -trimpath -ldflags '-s -w' tool
+	@touch $@
+
+$(OIDC): tools/oidc/package.json tools/oidc/package-lock.json
+	cd tools/oidc && npm ci --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 generate: ## Write the generated files anew (needs protoc)

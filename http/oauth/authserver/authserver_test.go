@@ -99,7 +99,9 @@ func TestTakePending_BelievesOnlyItsOwnNotes(t *testing.T) {
 	}
 	text := `{"url":"` + good + `"}`
 	for name, spoil := range map[string]func(path string) error{
-		"readable by others": func(path string) error { return errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, 0o644)) },
+		"readable by others": func(path string) error {
+			return errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, 0o644))
+		},
 		"a link": func(path string) error {
 			return errors.Join(os.WriteFile(path+".real", []byte(text), 0o600), os.Symlink(path+".real", path))
 		},

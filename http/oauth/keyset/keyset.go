@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -19,9 +21,10 @@ const (
 	// firstRetry doubles with every failure up to longRetry.
 	firstRetry = 10 * time.Second
 	longRetry  = 5 * time.Minute
-	// demandEvery is the least time between fetches that tokens ask for: whoever
+	// demandEvery and demandAtOnce bound the fetches that tokens ask for: whoever
 	// invents key ids cannot make the broker a burden to the server.
-	demandEvery = 10 * time.Second
+	demandEvery  = 10 * time.Second
+	demandAtOnce = 4
 	// keepFor is how long keys count after the last fetch that worked.
 	keepFor = 24 * time.Hour
 )
@@ -45,7 +48,7 @@ type Set struct {
 	mu      sync.Mutex
 	flight  chan struct{} // closed when the fetch under way has ended; nil: there is none
 	closed  bool
-	started time.Time // of the last fetch
+	demands *rate.Limiter
 	due     time.Time // of the next one that nobody asks for
 	retry   time.Duration
 	problem string
@@ -61,7 +64,7 @@ type keys struct {
 
 // New returns a Set that begins to fetch; Close ends that.
 func New(cfg Config) *Set {
-	s := &Set{cfg: cfg}
+	s := &Set{cfg: cfg, demands: rate.NewLimiter(rate.Every(demandEvery), demandAtOnce)}
 	s.base, s.end = context.WithCancel(context.Background())
 	s.keys.Store(&keys{})
 	s.mu.Lock()
@@ -122,19 +125,20 @@ func (s *Set) current() *keys {
 func (s *Set) Demand() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flight == nil && s.cfg.Now().Sub(s.started) < demandEvery {
+	if s.flight == nil && !s.demands.AllowN(s.cfg.Now(), 1) {
 		return nil
 	}
 	return s.begin()
 }
 
-// Refresh begins a fetch if one is due.
-func (s *Set) Refresh() {
+// Refresh begins a fetch if one is due, and reports whether it was.
+func (s *Set) Refresh() (due bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.cfg.Now().Before(s.due) {
+	if due = !s.cfg.Now().Before(s.due); due {
 		s.begin()
 	}
+	return due
 }
 
 // Status is for administrators.
@@ -159,7 +163,6 @@ func (s *Set) begin() <-chan struct{} {
 	}
 	done := make(chan struct{})
 	s.flight = done
-	s.started = s.cfg.Now()
 	s.running.Go(func() {
 		fresh, err := s.get()
 		s.landed(fresh, err)
