@@ -110,12 +110,25 @@ func (c *Clients) Refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, id := range c.adoptAll(all) {
+		if _, err := deactivate(ctx, c.shelf, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adoptAll returns the clients that a backup brought back: they were unregistered, and
+// there is no way back from that but a restored store (F52).
+func (c *Clients) adoptAll(all []kept[clientRecord]) (revived []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, k := range all {
-		c.adopt(k)
+		if cl := c.adopt(k); k.Value.Active && !cl.active.Load() && k.Version >= cl.version {
+			revived = append(revived, k.ID)
+		}
 	}
-	return nil
+	return revived
 }
 
 // authenticate checks credentials. The error is the store's: then nobody knows.
@@ -158,8 +171,6 @@ func (c *Clients) adopt(k kept[clientRecord]) *client {
 		cl := known.(*client)
 		if k.Version > cl.version {
 			cl.version = k.Version
-			// There is no way back from a deactivation: a record that says otherwise is
-			// from a backup (F52).
 			if !k.Value.Active {
 				cl.active.Store(false)
 			}

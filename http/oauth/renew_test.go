@@ -289,6 +289,10 @@ func TestEpoch_ABackupUnderRunningBrokers(t *testing.T) {
 	inner.swap(backup)
 	awaitTrue(t, "the backup to be noticed", func() bool { return w.authorize(late) != nil })
 	require.ErrorIs(t, w.authorize(token), oauth.ErrInvalidToken)
+	awaitTrue(t, "the client to be unregistered again", func() bool {
+		all, err := w.Clients().Describe(t.Context())
+		return err == nil && slices.ContainsFunc(all, func(d oauth.Description) bool { return d.ID == id && !d.Active })
+	})
 	cancel()
 	<-ended
 }
