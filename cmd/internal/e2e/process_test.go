@@ -126,9 +126,10 @@ type outcome struct {
 // command runs a program to its end.
 func command(t *testing.T, name string, args ...string) outcome {
 	t.Helper()
+	path := program(t, name) // built first, which may take its time
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program(t, name), args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.SysProcAttr = ownGroup()
