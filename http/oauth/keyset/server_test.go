@@ -75,7 +75,6 @@ type subject struct {
 	*keyset.Set
 	clock  *clock
 	server *server
-	log    *slog.Logger
 }
 
 func follow(t testing.TB, s *server, algorithm string) *subject {
