@@ -5,18 +5,23 @@ import (
 
 	"opensessionmanager/cluster/membership"
 	"opensessionmanager/cluster/membership/consul"
+	"opensessionmanager/internal/config"
+	"opensessionmanager/internal/consulapi"
 )
 
 // source says who else is in the fleet; nil is nobody.
 func (n *Node) source() (membership.Source, error) {
 	c := n.opt.Config.Consul
-	if n.opt.Source != nil || c.Address == "" {
+	if n.opt.Source != nil || len(c.Addresses) == 0 {
 		return n.opt.Source, nil
 	}
 	n.log.Warn("a fleet of several brokers is unfinished in this version: do not rely on it yet", "key", "consul-address")
-	return consul.New(consul.Config{Address: c.Address, Token: c.Token.Reveal(), Prefix: c.Prefix,
-		TLS:     consul.TLS{CAFile: string(c.CAFile), CertFile: string(c.CertFile), KeyFile: string(c.KeyFile), ServerName: c.ServerName},
+	return consul.New(consul.Config{Addresses: c.Addresses, Token: c.Token.Reveal(), TLS: consulTLS(c), Prefix: c.Prefix,
 		Options: membership.Options{Logger: n.log}})
+}
+
+func consulTLS(c config.Consul) consulapi.TLS {
+	return consulapi.TLS{CAFile: string(c.CAFile), CertFile: string(c.CertFile), KeyFile: string(c.KeyFile), ServerName: c.ServerName}
 }
 
 // advertised is the host under which other brokers reach this one: what the operator

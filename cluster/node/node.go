@@ -206,8 +206,7 @@ func (n *Node) openStore(context.Context) error {
 		n.store = n.opt.Store
 	case n.opt.Config.Storage.StateStore == "consul":
 		c := n.opt.Config.Consul
-		store, err := consul.Open(consul.Config{Addresses: []string{c.Address}, Token: c.Token.Reveal(), Prefix: c.Prefix, Logger: n.log,
-			TLS: consul.TLS{CAFile: string(c.CAFile), CertFile: string(c.CertFile), KeyFile: string(c.KeyFile), ServerName: c.ServerName}})
+		store, err := consul.Open(consul.Config{Addresses: c.Addresses, Token: c.Token.Reveal(), TLS: consulTLS(c), Prefix: c.Prefix, Logger: n.log})
 		if err != nil {
 			return err
 		}

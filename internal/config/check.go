@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"opensessionmanager/internal/certs"
+	"opensessionmanager/internal/consulapi"
 )
 
 // check applies the rules that concern more than the form of one value.
@@ -122,15 +123,37 @@ func (l *loader) checkDiscovery() {
 func (l *loader) checkConsul() {
 	c, store := &l.cfg.Consul, &l.cfg.Storage.StateStore
 	switch o := l.of(store); {
-	case c.Address == "" && *store == "consul":
-		l.refuse(o, "Consul is not named", "give "+l.of(&c.Address).key)
-	case c.Address != "" && o.line != 0 && *store != "consul":
+	case len(c.Addresses) == 0 && *store == "consul":
+		l.refuse(o, "Consul is not named", "give "+l.of(&c.Addresses).key)
+	case len(c.Addresses) > 0 && o.line != 0 && *store != "consul":
 		l.refuse(o, quote(*store)+" is not shared with the other brokers of the fleet", "write consul, or remove the line")
-	case c.Address != "":
+	case len(c.Addresses) > 0:
 		*store = "consul"
 	}
 	if (c.CertFile == "") != (c.KeyFile == "") {
 		l.refuse(l.of(&c.CertFile), "a certificate and its key are given together or not at all", "give both "+l.of(&c.CertFile).key+" and "+l.of(&c.KeyFile).key)
+		return
+	}
+	l.checkConsulAccess()
+}
+
+// checkConsulAccess finds what cannot work whoever answers. An address may carry a
+// password by mistake, so it is not repeated.
+func (l *loader) checkConsulAccess() {
+	c := &l.cfg.Consul
+	for i, address := range c.Addresses {
+		if _, err := consulapi.ParseAddress(address, false); err != nil {
+			l.refuse(l.of(&c.Addresses), fmt.Sprintf("number %d: %v", i+1, err), "write as in 127.0.0.1:8500 or https://consul.example:8501")
+		}
+	}
+	if len(c.Addresses) == 0 {
+		return
+	}
+	if _, err := (consulapi.TLS{CAFile: string(c.CAFile)}).Config(); err != nil {
+		l.refuse(l.of(&c.CAFile), "cannot be used: "+reason(err), "name a PEM file with the CA of Consul's certificate")
+	}
+	if _, err := (consulapi.TLS{CertFile: string(c.CertFile), KeyFile: string(c.KeyFile)}).Config(); err != nil {
+		l.refuse(l.of(&c.CertFile), "cannot be used: "+reason(err), "name PEM files with a certificate and its key")
 	}
 }
 

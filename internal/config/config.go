@@ -186,13 +186,13 @@ type Logging struct {
 // Consul names the Consul agent through which the brokers of a fleet find each other
 // and in which they keep what they share.
 type Consul struct {
-	Address    string `prop:"consul-address" default:"" doc:"Consul agent, as in 127.0.0.1:8500 or https://consul.example:8501. With it the brokers that name the same Consul and prefix are one fleet. Without it the broker is alone."`
-	Token      Secret `prop:"consul-token" default:"" doc:"ACL token. It needs service:write for dcv-session-manager-broker and key:write below the prefix."`
-	CAFile     Path   `prop:"consul-ca-file" default:"" doc:"CA of the agent's certificate, PEM."`
-	CertFile   Path   `prop:"consul-cert-file" default:"" doc:"Certificate to show to the agent, PEM."`
-	KeyFile    Path   `prop:"consul-key-file" default:"" doc:"Its private key, PEM."`
-	ServerName string `prop:"consul-tls-server-name" default:"" doc:"Name in the agent's certificate, if it is not the one of consul-address."`
-	Prefix     string `prop:"consul-prefix" default:"dcv-session-manager/" doc:"What the keys of this fleet begin with. Fleets that share a Consul need different ones."`
+	Addresses  []string `prop:"consul-address" default:"" doc:"Consul agent, as in 127.0.0.1:8500 or https://consul.example:8501; several of one Consul cluster are separated by commas, and when one does not answer the next is asked. With it the brokers that name the same Consul and prefix are one fleet. Without it the broker is alone."`
+	Token      Secret   `prop:"consul-token" default:"" doc:"ACL token. It needs service:write for dcv-session-manager-broker and key:write below the prefix."`
+	CAFile     Path     `prop:"consul-ca-file" default:"" doc:"CA of the agent's certificate, PEM."`
+	CertFile   Path     `prop:"consul-cert-file" default:"" doc:"Certificate to show to the agent, PEM."`
+	KeyFile    Path     `prop:"consul-key-file" default:"" doc:"Its private key, PEM."`
+	ServerName string   `prop:"consul-tls-server-name" default:"" doc:"Name in the agent's certificate, if it is not the one of consul-address."`
+	Prefix     string   `prop:"consul-prefix" default:"dcv-session-manager/" doc:"What the keys of this fleet begin with. Fleets that share a Consul need different ones."`
 }
 
 // Fleet says how brokers reach each other.

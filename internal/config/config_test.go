@@ -60,6 +60,24 @@ func TestLoad_AKeyStoreThatCannotBeUsedIsRefused(t *testing.T) {
 	}
 }
 
+// What no Consul could answer is refused with its line, and without the address, which
+// may carry a password by mistake.
+func TestLoad_AConsulThatCannotBeReachedIsRefused(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"consul-address = a:8500, http://me:hush@b:8500":                                  ":1: consul-address: number 2: an address is not host:port",
+		"consul-address = ftp://consul":                                                   ":1: consul-address: number 1: an address has the scheme",
+		"consul-address = a\nconsul-ca-file = /nowhere/ca.pem":                            ":2: consul-ca-file: cannot be used: Error loading CA File",
+		"consul-address = a\nconsul-cert-file = /nowhere/c\nconsul-key-file = /nowhere/k": ":2: consul-cert-file: cannot be used",
+		"consul-address = a\nconsul-cert-file = /nowhere/c":                               ":2: consul-cert-file: a certificate and its key are given together",
+	} {
+		_, _, err := Load(write(t, text+"\n"))
+		require.ErrorIs(t, err, ErrInvalid, text)
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "hush")
+	}
+}
+
 // keyCase is one key: what a file says, where it ends, what it must be there.
 type keyCase struct {
 	key, text string
@@ -129,7 +147,7 @@ func keyCases(existing string) []keyCase {
 		{"audit-log-max-file-size-mb", "7", func(c *Config) any { return c.Logging.AuditMaxFileSize }, 7},
 		{"audit-log-files-kept", "4", func(c *Config) any { return c.Logging.AuditKeepFiles }, 4},
 		{"broker-to-broker-port", "47101", func(c *Config) any { return c.Fleet.Port }, 47101},
-		{"consul-address", "https://consul.example:8501", func(c *Config) any { return c.Consul.Address }, "https://consul.example:8501"},
+		{"consul-address", "https://consul.example:8501, 10.0.0.2:8501", func(c *Config) any { return c.Consul.Addresses }, []string{"https://consul.example:8501", "10.0.0.2:8501"}},
 		{"consul-token", "t", func(c *Config) any { return c.Consul.Token }, Secret("t")},
 		{"consul-ca-file", "/ca", func(c *Config) any { return c.Consul.CAFile }, Path("/ca")},
 		{"consul-cert-file", "", func(c *Config) any { return c.Consul.CertFile }, Path("")},

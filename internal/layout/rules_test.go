@@ -10,6 +10,7 @@ var who = []struct {
 	// what crosses a mailbox, and where state is kept
 	{"messages", nil},
 	{"persistence", nil},
+	{"persistence/consul", []string{"persistence", "internal/consulapi"}},
 	{"persistence/...", []string{"persistence"}},
 
 	// the pure rules: no actor, no clock, no input or output
@@ -39,6 +40,7 @@ var who = []struct {
 	{"http/rest", []string{"messages", "actors/requirements", "actors/roster", "http/audit", "http/listen", "http/oauth", "http/rest/openapi"}},
 
 	// many brokers as one, and the place where a broker is put together
+	{"cluster/membership/consul", []string{"cluster/membership", "internal/consulapi"}},
 	{"cluster/membership/...", []string{"cluster/membership/..."}},
 	{"cluster/reconcile", []string{"messages", "persistence"}},
 	{"cluster/fleet", []string{"messages", "persistence", "cluster/membership"}},
@@ -75,7 +77,7 @@ var only = []struct {
 	{"github.com/asynkron/protoactor-go", []string{"messages", "actors", "cluster/..."}, "the engine could be replaced"},
 	{"google.golang.org/grpc", []string{"cluster/..."}, "the engine could be replaced"},
 	{"go.etcd.io/bbolt", []string{"persistence/embedded"}, "each database in its own folder"},
-	{"github.com/hashicorp/consul", []string{"persistence/consul/...", "cluster/membership/consul"}, "each database in its own folder"},
+	{"github.com/hashicorp/consul", []string{"persistence/consul/...", "cluster/membership/consul", "internal/consulapi"}, "each database in its own folder"},
 	{"database/sql", []string{"persistence/mysql"}, "each database in its own folder"},
 	{"github.com/aws/aws-sdk-go-v2", []string{"agent/fingerprint", "persistence/dynamodb", "cluster/fleet"}, "few places know of a cloud"},
 	{"github.com/MicahParks", []string{"http/oauth/keyset"}, "keys of strangers are read in one place"},

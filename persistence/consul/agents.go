@@ -2,28 +2,23 @@ package consul
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
 
+	"opensessionmanager/internal/consulapi"
 	"opensessionmanager/persistence"
 )
 
 // agents are the ways into one Consul cluster. The one that answered last is asked first.
 type agents struct {
-	clients   []*api.Client
-	transport *http.Transport
-	timeout   time.Duration
-	first     atomic.Int64
+	*consulapi.Agents
+	timeout time.Duration
 }
 
 // maxConns bounds the connections to one agent, whose own bound for all of a
@@ -31,72 +26,12 @@ type agents struct {
 const maxConns = 64
 
 func connect(cfg Config) (*agents, error) {
-	verify, err := api.SetupTLSConfig(&api.TLSConfig{
-		Address:  cfg.TLS.ServerName,
-		CAFile:   cfg.TLS.CAFile,
-		CertFile: cfg.TLS.CertFile,
-		KeyFile:  cfg.TLS.KeyFile,
-	})
-	if err != nil {
-		return nil, err
-	}
-	a := &agents{transport: newTransport(verify, cfg.Timeout), timeout: cfg.Timeout}
-	scheme := "http"
-	if cfg.TLS != (TLS{}) {
-		scheme = "https"
-	}
-	for _, address := range cfg.Addresses {
-		where, err := parseAddress(address, scheme)
-		if err != nil {
-			return nil, err
-		}
-		client, err := api.NewClient(&api.Config{
-			Address:    where.Host,
-			Scheme:     where.Scheme,
-			Token:      cfg.Token,
-			HttpClient: &http.Client{Transport: judge{a.transport}},
-		})
-		if err != nil {
-			return nil, err
-		}
-		a.clients = append(a.clients, client)
-	}
-	return a, nil
+	transport := consulapi.NewTransport(cfg.Timeout / 2)
+	transport.MaxConnsPerHost, transport.MaxIdleConnsPerHost = maxConns, maxConns
+	all, err := consulapi.Connect(consulapi.Access{Addresses: cfg.Addresses, Token: cfg.Token, TLS: cfg.TLS}, transport,
+		func(next http.RoundTripper) http.RoundTripper { return judge{next} })
+	return &agents{all, cfg.Timeout}, err
 }
-
-func newTransport(verify *tls.Config, timeout time.Duration) *http.Transport {
-	dialer := &net.Dialer{Timeout: timeout / 2, KeepAlive: 15 * time.Second}
-	return &http.Transport{
-		DialContext:         dialer.DialContext, // no proxy: Consul is in the broker's own network
-		TLSClientConfig:     verify,
-		TLSHandshakeTimeout: timeout / 2,
-		MaxConnsPerHost:     maxConns,
-		MaxIdleConnsPerHost: maxConns,
-		IdleConnTimeout:     time.Minute,
-	}
-}
-
-// parseAddress does not repeat the address in its errors: one that it cannot read
-// might carry a password.
-func parseAddress(address, scheme string) (*url.URL, error) {
-	if !strings.Contains(address, "://") {
-		address = scheme + "://" + address
-	}
-	where, err := url.Parse(address)
-	if err != nil || where.Host == "" || where.User != nil || strings.Trim(where.Path, "/") != "" ||
-		where.RawQuery != "" || where.Fragment != "" {
-		return nil, errors.New("an address is not host:port, http://host:port or https://host:port")
-	}
-	if where.Scheme != "http" && where.Scheme != "https" {
-		return nil, fmt.Errorf("an address has the scheme %q, which is neither http nor https", where.Scheme)
-	}
-	if where.Port() == "" {
-		where.Host = net.JoinHostPort(where.Hostname(), map[string]string{"http": "8500", "https": "8501"}[where.Scheme])
-	}
-	return where, nil
-}
-
-func (a *agents) close() { a.transport.CloseIdleConnections() }
 
 // request is one call of an agent with the options it must pass on.
 type request func(*api.Client, *api.QueryOptions) error
@@ -122,20 +57,19 @@ func (a *agents) write(ctx context.Context, call request) error {
 
 func (a *agents) each(ctx context.Context, call request, outcome func(sent bool, err error) error) error {
 	var failure error
-	start := a.first.Load()
-	for i := range int64(len(a.clients)) {
-		n := (start + i) % int64(len(a.clients))
-		sent, err := a.ask(ctx, a.clients[n], call)
+	start := a.First()
+	for i := range a.Len() {
+		n := start + i
+		sent, err := a.ask(ctx, a.Client(n), call)
 		if err == nil {
-			a.first.Store(n)
+			a.Answered(n)
 			return nil
 		}
 		failure = outcome(sent, err)
 		if refused(err) || ctx.Err() != nil {
 			break // another agent of the same cluster would say the same
 		}
-		// The next call does not begin with an agent that is, perhaps, dead.
-		a.first.Store((n + 1) % int64(len(a.clients)))
+		a.Failed(n)
 		if errors.Is(failure, persistence.ErrUncertain) {
 			break
 		}

@@ -34,6 +34,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"opensessionmanager/internal/consulapi"
 	"opensessionmanager/persistence"
 )
 
@@ -50,7 +51,7 @@ var ErrConfig = errors.New("consul: wrong configuration")
 // Config says where Consul is. What is zero becomes its default.
 type Config struct {
 	// Addresses of Consul agents, tried in turn: host:port, http://host:port or
-	// https://host:port. Default 127.0.0.1:8500, the agent of this machine.
+	// https://host:port. Default consulapi.DefaultAddress, the agent of this machine.
 	Addresses []string
 	Token     string        // ACL token; "": what CONSUL_HTTP_TOKEN or CONSUL_HTTP_TOKEN_FILE say, else none
 	TLS       TLS           // how to verify an https agent; setting any makes https the default scheme
@@ -59,18 +60,10 @@ type Config struct {
 	Logger    *slog.Logger  // default: nowhere
 }
 
-// TLS names PEM files. Without CAFile the system's authorities are trusted.
-type TLS struct {
-	CAFile     string
-	CertFile   string // of this client, with KeyFile, if Consul asks for one
-	KeyFile    string
-	ServerName string // expected in the certificate instead of the address's host
-}
+// TLS says how an https agent is verified.
+type TLS = consulapi.TLS
 
 func (c Config) withDefaults() Config {
-	if len(c.Addresses) == 0 {
-		c.Addresses = []string{"127.0.0.1:8500"}
-	}
 	c.Prefix = strings.TrimSuffix(cmp.Or(c.Prefix, DefaultPrefix), "/") + "/"
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
@@ -121,7 +114,7 @@ func (s *Store) Close() error {
 	s.closing.Lock()
 	defer s.closing.Unlock()
 	s.closed = true
-	s.agents.close()
+	s.agents.Close()
 	return nil
 }
 

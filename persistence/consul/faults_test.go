@@ -160,7 +160,7 @@ func TestGenerationDeleted_RecordsStayAndVersionsRise(t *testing.T) {
 	s := openAt(t, sharedConfig(t))
 	setGeneration(t, s, 1000)
 	version := save(t, s, record("a", 0, "x"))
-	_, err := s.agents.clients[0].KV().Delete(s.generationKey(), nil)
+	_, err := s.agents.Client(0).KV().Delete(s.generationKey(), nil)
 	require.NoError(t, err)
 	got, err := s.Load(t.Context(), record("a", 0, "").Key)
 	require.NoError(t, err)
@@ -170,7 +170,7 @@ func TestGenerationDeleted_RecordsStayAndVersionsRise(t *testing.T) {
 
 func setGeneration(t *testing.T, s *Store, number int) {
 	t.Helper()
-	_, err := s.agents.clients[0].KV().Put(&api.KVPair{Key: s.generationKey(), Value: []byte(fmt.Sprint(number))}, nil)
+	_, err := s.agents.Client(0).KV().Put(&api.KVPair{Key: s.generationKey(), Value: []byte(fmt.Sprint(number))}, nil)
 	require.NoError(t, err)
 }
 
@@ -231,7 +231,7 @@ func leaderOf(t *testing.T, s *Store, servers []*consultest.Server) *consultest.
 	t.Helper()
 	var leader *consultest.Server
 	eventually(t, "a leader", func() error {
-		rpc, err := s.agents.clients[0].Status().Leader()
+		rpc, err := s.agents.Client(0).Status().Leader()
 		if err != nil {
 			return err
 		}
@@ -254,5 +254,5 @@ func TestAgents_TheNextIsAskedIfOneIsAway(t *testing.T) {
 	s := openAt(t, cfg)
 	version := save(t, s, record("a", 0, "x"))
 	requireRecord(t, s, record("a", version, "x"))
-	require.EqualValues(t, 1, s.agents.first.Load(), "the one that answered is asked first")
+	require.EqualValues(t, 1, s.agents.First(), "the one that answered is asked first")
 }

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/consul/api"
 	"github.com/stretchr/testify/require"
 
+	"opensessionmanager/internal/consulapi"
 	"opensessionmanager/persistence"
 )
 
@@ -237,9 +237,9 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(500, []byte(`No cluster leader`))
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		s := openAt(t, Config{Timeout: time.Minute})
-		client, err := api.NewClient(&api.Config{HttpClient: &http.Client{Transport: judge{fixed{status, body}}}})
+		all, err := consulapi.Connect(consulapi.Access{}, consulapi.NewTransport(time.Second), func(http.RoundTripper) http.RoundTripper { return judge{fixed{status, body}} })
 		require.NoError(t, err)
-		s.agents.clients = []*api.Client{client}
+		s.agents.Agents = all
 		s.current = &generation{number: 7, index: 7}
 		results := s.Apply(t.Context(), []persistence.Op{put("a", 0, "x"), remove("b", 7<<indexBits|9)})
 		_, load := s.Load(t.Context(), record("a", 0, "").Key)

@@ -88,21 +88,6 @@ func TestOpen_RefusesWhatCannotWork(t *testing.T) {
 	}
 }
 
-func TestOpen_FillsInAddresses(t *testing.T) {
-	t.Parallel()
-	for address, want := range map[string]string{
-		"consul":                "https://consul:8501",
-		"consul:1":              "https://consul:1",
-		"http://consul":         "http://consul:8500",
-		"http://127.0.0.1:8500": "http://127.0.0.1:8500",
-		"https://[::1]":         "https://[::1]:8501",
-	} {
-		where, err := parseAddress(address, "https")
-		require.NoError(t, err)
-		require.Equal(t, want, where.String())
-	}
-}
-
 func TestDecodeNames_SkipsWhatIsNotOurs(t *testing.T) {
 	t.Parallel()
 	const prefix = "p/records/thing/"

@@ -1,80 +1,61 @@
 package consul
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"opensessionmanager/internal/consulapi"
 )
 
 // maxAnswer bounds what Consul, or whoever answers in its place, may say at once. A
 // fleet of 500 brokers, whose services Consul describes with some 2 KB each, fits.
 const maxAnswer = 4 << 20
 
-// dialTime bounds connecting, below the TTL so that another try is left.
-const dialTime = time.Second
+// Times for connecting, below the TTL so that another try is left, and another agent.
+const (
+	dialTime        = time.Second
+	dialTimeOfMany  = dialTime / 2
+	idleConnections = 8 // the source has three calls under way at most, and MarkLeft
+)
 
-func connect(cfg Config) (*api.Client, *http.Transport, error) {
-	verify, err := api.SetupTLSConfig(&api.TLSConfig{
-		Address:  cfg.TLS.ServerName,
-		CAFile:   cfg.TLS.CAFile,
-		CertFile: cfg.TLS.CertFile,
-		KeyFile:  cfg.TLS.KeyFile,
-	})
-	if err != nil {
-		return nil, nil, err
+func connect(cfg Config) (*consulapi.Agents, error) {
+	dial := dialTime
+	if len(cfg.Addresses) > 1 {
+		dial = dialTimeOfMany
 	}
-	where, err := parseAddress(cmp.Or(cfg.Address, DefaultAddress), cfg.TLS != TLS{})
-	if err != nil {
-		return nil, nil, err
-	}
-	dialer := &net.Dialer{Timeout: dialTime, KeepAlive: 15 * time.Second}
-	transport := &http.Transport{
-		DialContext:         dialer.DialContext, // no proxy: Consul is in the broker's own network
-		TLSClientConfig:     verify,
-		TLSHandshakeTimeout: dialTime,
-		MaxIdleConnsPerHost: 8, // the source has three calls under way at most, and MarkLeft
-		IdleConnTimeout:     time.Minute,
-	}
-	// The token is in the client and so in every call, those that wait included.
-	client, err := api.NewClient(&api.Config{
-		Address:    where.Host,
-		Scheme:     where.Scheme,
-		Token:      cfg.Token,
-		HttpClient: &http.Client{Transport: bounded{transport}, CheckRedirect: noRedirect},
-	})
-	return client, transport, err
+	transport := consulapi.NewTransport(dial)
+	transport.MaxIdleConnsPerHost = idleConnections
+	return consulapi.Connect(consulapi.Access{Addresses: cfg.Addresses, Token: cfg.Token, TLS: cfg.TLS}, transport,
+		func(next http.RoundTripper) http.RoundTripper { return bounded{next} })
 }
 
-// noRedirect: Consul redirects no call of ours, and the token goes nowhere else.
-func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-
-// parseAddress does not repeat the address in its errors: one that it cannot read
-// might carry a password.
-func parseAddress(address string, secure bool) (*url.URL, error) {
-	if !strings.Contains(address, "://") {
-		scheme := "http://"
-		if secure {
-			scheme = "https://"
+// each asks one agent after the other until one answers: what it says, also no, counts
+// for all. A call is repeated only if that does no harm, which is true of all of a
+// Registry: the document is written by check-and-set.
+func (r *registry) each(ctx context.Context, call func(*api.Client) error) error {
+	var err error
+	start := r.agents.First()
+	for i := range r.agents.Len() {
+		n := start + i
+		if err = call(r.agents.Client(n)); err == nil {
+			r.agents.Answered(n)
+			return nil
 		}
-		address = scheme + address
+		if code := status(err); code >= 400 && code < 500 && code != http.StatusTooManyRequests {
+			return err // another agent would say the same
+		}
+		r.agents.Failed(n)
+		if ctx.Err() != nil {
+			break
+		}
 	}
-	where, err := url.Parse(address)
-	if err != nil || where.Host == "" || where.User != nil || strings.Trim(where.Path, "/") != "" ||
-		where.RawQuery != "" || where.Fragment != "" || where.Scheme != "http" && where.Scheme != "https" {
-		return nil, errors.New("the address is not host:port, http://host:port or https://host:port")
-	}
-	if where.Port() == "" {
-		where.Host = net.JoinHostPort(where.Hostname(), map[string]string{"http": "8500", "https": "8501"}[where.Scheme])
-	}
-	return where, nil
+	return err
 }
 
 // bounded ends an answer that is too long with an error.

@@ -23,16 +23,17 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/consul/api"
 
 	"opensessionmanager/cluster/membership"
+	"opensessionmanager/internal/consulapi"
 )
 
 // Defaults of Config.
 const (
-	DefaultAddress = "127.0.0.1:8500"
 	DefaultService = "dcv-session-manager-broker"
 	DefaultPrefix  = "dcv-session-manager/"
 )
@@ -42,22 +43,19 @@ var ErrConfig = errors.New("consul: wrong configuration")
 
 // Config says where Consul is. What is zero becomes its default.
 type Config struct {
-	Address string // of an agent: host:port, http://host:port or https://host:port; the agent of this machine is best
-	Token   string // ACL token; "": what CONSUL_HTTP_TOKEN or CONSUL_HTTP_TOKEN_FILE say, else none
-	TLS     TLS    // how to verify an https agent; setting any makes https the default scheme
-	Service string // name of the brokers' service; letters, digits, - and _
-	Prefix  string // of all keys; letters, digits and -_./
-	Tags    []string
+	// Addresses of agents of one cluster: host:port, http://host:port or
+	// https://host:port. The agent of this machine is best, and comes first.
+	Addresses []string
+	Token     string // ACL token; "": what CONSUL_HTTP_TOKEN or CONSUL_HTTP_TOKEN_FILE say, else none
+	TLS       TLS    // how to verify an https agent; setting any makes https the default scheme
+	Service   string // name of the brokers' service; letters, digits, - and _
+	Prefix    string // of all keys; letters, digits and -_./
+	Tags      []string
 	membership.Options
 }
 
-// TLS names PEM files. Without CAFile the system's authorities are trusted.
-type TLS struct {
-	CAFile     string
-	CertFile   string // of this client, with KeyFile, if Consul asks for one
-	KeyFile    string
-	ServerName string // expected in the certificate instead of the address's host
-}
+// TLS says how an https agent is verified.
+type TLS = consulapi.TLS
 
 // New makes the source of one incarnation of a broker. It does not ask Consul, which
 // may be away for now; only ErrConfig is possible.
@@ -71,12 +69,14 @@ func New(cfg Config) (*membership.Keeper, error) {
 
 // registry is a membership.Registry in Consul.
 type registry struct {
-	client    *api.Client
-	transport *http.Transport
-	service   string
-	prefix    string // of the keys here, with "fleet/"
-	tags      []string
-	ttl       time.Duration
+	agents  *consulapi.Agents
+	service string
+	prefix  string // of the keys here, with "fleet/"
+	tags    []string
+	ttl     time.Duration
+
+	mu     sync.Mutex
+	listed map[*api.Client]bool // agents this broker registered with and may have to leave
 }
 
 func newRegistry(cfg Config) (*registry, error) {
@@ -85,6 +85,7 @@ func newRegistry(cfg Config) (*registry, error) {
 		prefix:  strings.TrimSuffix(cmp.Or(cfg.Prefix, DefaultPrefix), "/") + "/fleet/",
 		tags:    cfg.Tags,
 		ttl:     cmp.Or(cfg.TTL, membership.DefaultTTL),
+		listed:  map[*api.Client]bool{},
 	}
 	if !only(r.service, "-_") {
 		return nil, fmt.Errorf("the service's name %q has other characters than letters, digits, - and _", r.service)
@@ -93,7 +94,7 @@ func newRegistry(cfg Config) (*registry, error) {
 		return nil, fmt.Errorf("the prefix %q begins with / or has other characters than letters, digits and -_./", r.prefix)
 	}
 	var err error
-	r.client, r.transport, err = connect(cfg)
+	r.agents, err = connect(cfg)
 	return r, err
 }
 
@@ -116,7 +117,7 @@ func (r *registry) leftKey(id string) string   { return r.prefix + "left/" + id 
 func (r *registry) Place() string { return "Consul's key " + r.viewKey() }
 
 // Close implements membership.Registry.
-func (r *registry) Close() { r.transport.CloseIdleConnections() }
+func (r *registry) Close() { r.agents.Close() }
 
 // Keys of a service's meta data.
 const (
@@ -147,30 +148,55 @@ func (r *registry) Register(ctx context.Context, e membership.Entry) error {
 		Check: &api.AgentServiceCheck{CheckID: r.checkID(e.ID), TTL: r.ttl.String(), Status: api.HealthPassing,
 			DeregisterCriticalServiceAfter: forgetAfter.String()},
 	}
-	return explain("register", r.client.Agent().ServiceRegisterOpts(service, api.ServiceRegisterOpts{}.WithContext(ctx)))
+	return explain("register", r.each(ctx, func(c *api.Client) error {
+		r.mu.Lock()
+		r.listed[c] = true
+		r.mu.Unlock()
+		return c.Agent().ServiceRegisterOpts(service, api.ServiceRegisterOpts{}.WithContext(ctx))
+	}))
 }
 
-// Beat implements membership.Registry.
+// Beat implements membership.Registry. The check belongs to one agent: another one that
+// takes its place does not know this broker, and is told.
 func (r *registry) Beat(ctx context.Context, id string) error {
-	err := r.client.Agent().UpdateTTLOpts(r.checkID(id), "", api.HealthPassing, options(ctx, 0, 0))
+	err := r.each(ctx, func(c *api.Client) error {
+		return c.Agent().UpdateTTLOpts(r.checkID(id), "", api.HealthPassing, options(ctx, 0, 0))
+	})
 	if status(err) == http.StatusNotFound {
 		return membership.ErrNotRegistered
 	}
 	return explain("beat", err)
 }
 
-// Withdraw implements membership.Registry.
+// Withdraw implements membership.Registry. An agent that is gone forgets by itself.
 func (r *registry) Withdraw(ctx context.Context, id string) error {
-	err := r.client.Agent().ServiceDeregisterOpts(r.serviceID(id), options(ctx, 0, 0))
-	if status(err) == http.StatusNotFound {
-		return nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var err error
+	first := r.agents.First()
+	for i := range r.agents.Len() {
+		c := r.agents.Client(first + i)
+		if !r.listed[c] {
+			continue
+		}
+		failure := c.Agent().ServiceDeregisterOpts(r.serviceID(id), options(ctx, 0, 0))
+		if failure != nil && status(failure) != http.StatusNotFound {
+			err = cmp.Or(err, failure)
+			continue
+		}
+		delete(r.listed, c)
 	}
 	return explain("deregister", err)
 }
 
 // Healthy implements membership.Registry.
 func (r *registry) Healthy(ctx context.Context, after uint64, wait time.Duration) ([]membership.Entry, uint64, error) {
-	found, meta, err := r.client.Health().Service(r.service, "", true, options(ctx, after, wait))
+	var found []*api.ServiceEntry
+	var meta *api.QueryMeta
+	err := r.each(ctx, func(c *api.Client) (err error) {
+		found, meta, err = c.Health().Service(r.service, "", true, options(ctx, after, wait))
+		return err
+	})
 	switch {
 	case err != nil:
 		return nil, 0, explain("list the brokers", err)
@@ -197,7 +223,12 @@ func entryOf(meta map[string]string) membership.Entry {
 // Fleet implements membership.Registry: one query for the view and the marks.
 func (r *registry) Fleet(ctx context.Context, after uint64, wait time.Duration) (membership.Stored, uint64, error) {
 	var place membership.Stored
-	pairs, meta, err := r.client.KV().List(r.prefix, options(ctx, after, wait))
+	var pairs api.KVPairs
+	var meta *api.QueryMeta
+	err := r.each(ctx, func(c *api.Client) (err error) {
+		pairs, meta, err = c.KV().List(r.prefix, options(ctx, after, wait))
+		return err
+	})
 	switch {
 	case err != nil:
 		return place, 0, explain("read the view", err)
@@ -223,7 +254,12 @@ func (r *registry) Swap(ctx context.Context, version uint64, document []byte, cl
 	for _, id := range clear[:min(len(clear), maxClear)] {
 		operations = append(operations, &api.KVTxnOp{Verb: api.KVDelete, Key: r.leftKey(id)})
 	}
-	done, answer, _, err := r.client.KV().Txn(operations, options(ctx, 0, 0))
+	var done bool
+	var answer *api.KVTxnResponse
+	err := r.each(ctx, func(c *api.Client) (err error) {
+		done, answer, _, err = c.KV().Txn(operations, options(ctx, 0, 0))
+		return err
+	})
 	if err != nil {
 		return false, explain("write the view", err)
 	}
@@ -239,6 +275,8 @@ func (r *registry) Swap(ctx context.Context, version uint64, document []byte, cl
 
 // MarkLeft implements membership.Registry.
 func (r *registry) MarkLeft(ctx context.Context, id string) error {
-	_, err := r.client.KV().Put(&api.KVPair{Key: r.leftKey(id)}, (&api.WriteOptions{}).WithContext(ctx))
-	return explain("say that this broker leaves", err)
+	return explain("say that this broker leaves", r.each(ctx, func(c *api.Client) error {
+		_, err := c.KV().Put(&api.KVPair{Key: r.leftKey(id)}, (&api.WriteOptions{}).WithContext(ctx))
+		return err
+	}))
 }

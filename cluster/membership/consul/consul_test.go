@@ -47,7 +47,7 @@ var fleets atomic.Int64
 
 // config is one of a fleet of its own.
 func config(t testing.TB, address string) consul.Config {
-	return consul.Config{Address: address, Prefix: fmt.Sprintf("test/%d", fleets.Add(1)), Tags: []string{"broker"},
+	return consul.Config{Addresses: []string{address}, Prefix: fmt.Sprintf("test/%d", fleets.Add(1)), Tags: []string{"broker"},
 		Options: membership.Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}}
 }
 
@@ -99,7 +99,7 @@ func contact(t *testing.T, all []*membership.Keeper) {
 
 func client(t testing.TB, cfg consul.Config) *api.Client {
 	t.Helper()
-	c, err := api.NewClient(&api.Config{Address: cfg.Address, Token: cfg.Token})
+	c, err := api.NewClient(&api.Config{Address: cfg.Addresses[0], Token: cfg.Token})
 	require.NoError(t, err)
 	return c
 }
@@ -109,9 +109,9 @@ type consulFleet struct{ config consul.Config }
 func (f consulFleet) Pace() time.Duration { return 2 * time.Second }
 
 func (f consulFleet) Open(t testing.TB) (membership.Source, membershiptest.Line) {
-	p := newProxy(t, f.config.Address)
+	p := newProxy(t, f.config.Addresses[0])
 	cfg := f.config
-	cfg.Address = p.address()
+	cfg.Addresses = []string{p.address()}
 	k, err := consul.New(cfg)
 	require.NoError(t, err)
 	return k, p
@@ -134,9 +134,9 @@ func TestConsul_KeepsTheContract(t *testing.T) {
 func TestNew_RefusesAConfigurationThatCannotWork(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*consul.Config){
-		"address with a path":     func(c *consul.Config) { c.Address = "http://consul/ui" },
-		"address with a password": func(c *consul.Config) { c.Address = "http://user:secret@consul:8500" },
-		"unknown scheme":          func(c *consul.Config) { c.Address = "ftp://consul" },
+		"address with a path":     func(c *consul.Config) { c.Addresses[0] = "http://consul/ui" },
+		"address with a password": func(c *consul.Config) { c.Addresses[0] = "http://user:secret@consul:8500" },
+		"unknown scheme":          func(c *consul.Config) { c.Addresses[0] = "ftp://consul" },
 		"service with a slash":    func(c *consul.Config) { c.Service = "a/b" },
 		"prefix with a question":  func(c *consul.Config) { c.Prefix = "a?b" },
 		"prefix from the root":    func(c *consul.Config) { c.Prefix = "/a" },
@@ -145,7 +145,7 @@ func TestNew_RefusesAConfigurationThatCannotWork(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var cfg consul.Config
+			cfg := consul.Config{Addresses: []string{"consul:8500"}}
 			change(&cfg)
 			_, err := consul.New(cfg)
 			require.ErrorIs(t, err, consul.ErrConfig)

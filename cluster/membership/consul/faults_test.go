@@ -150,7 +150,7 @@ func TestConsul_LosesItsLeader(t *testing.T) {
 	require.NoError(t, err)
 	killed := 1
 	for i, s := range servers {
-		if info, err := client(t, consul.Config{Address: s.Address()}).Agent().Self(); err == nil &&
+		if info, err := client(t, consul.Config{Addresses: []string{s.Address()}}).Agent().Self(); err == nil &&
 			info["Stats"]["raft"].(map[string]any)["state"] == "Leader" {
 			killed = i
 		}

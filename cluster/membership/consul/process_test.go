@@ -37,7 +37,7 @@ func runMember() int {
 		return 1
 	}
 	go answerProbes(listener)
-	k, err := consul.New(consul.Config{Address: os.Getenv(asMember), Prefix: os.Getenv(asPrefix)})
+	k, err := consul.New(consul.Config{Addresses: []string{os.Getenv(asMember)}, Prefix: os.Getenv(asPrefix)})
 	if err != nil {
 		return 2
 	}
@@ -93,7 +93,7 @@ func startProcess(t *testing.T, cfg consul.Config, id string) *another {
 	program, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.Command(program)
-	cmd.Env = append(os.Environ(), asMember+"="+cfg.Address, asPrefix+"="+cfg.Prefix, asID+"="+id)
+	cmd.Env = append(os.Environ(), asMember+"="+cfg.Addresses[0], asPrefix+"="+cfg.Prefix, asID+"="+id)
 	input, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	output, err := cmd.StdoutPipe()

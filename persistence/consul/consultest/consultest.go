@@ -23,6 +23,9 @@ type Options struct {
 	Token string
 	// CAFile, CertFile and KeyFile switch the API from HTTP to HTTPS.
 	CAFile, CertFile, KeyFile string
+	// VerifyClients makes HTTPS ask for a certificate of CAFile's authority. The server's
+	// own is shown by what waits for it, so it must do for clients, too.
+	VerifyClients bool
 }
 
 // Start runs one server until the test is over and returns when it has a leader.

@@ -171,6 +171,7 @@ func (s *Server) configure() error {
 		ports["http"], ports["https"] = -1, s.api
 		config["tls"] = map[string]any{"https": map[string]any{
 			"ca_file": s.options.CAFile, "cert_file": s.options.CertFile, "key_file": s.options.KeyFile,
+			"verify_incoming": s.options.VerifyClients,
 		}}
 	}
 	if s.options.Token != "" {
@@ -220,7 +221,11 @@ func (s *Server) await() error {
 }
 
 func (s *Server) client() (*http.Client, error) {
-	verify, err := api.SetupTLSConfig(&api.TLSConfig{CAFile: s.options.CAFile})
+	own := api.TLSConfig{CAFile: s.options.CAFile}
+	if s.options.VerifyClients {
+		own.CertFile, own.KeyFile = s.options.CertFile, s.options.KeyFile
+	}
+	verify, err := api.SetupTLSConfig(&own)
 	if err != nil {
 		return nil, fmt.Errorf("consultest: %w", err)
 	}
