@@ -57,7 +57,9 @@ func (b *broker) start(c BrokerConfig) (any, error) {
 	cfg.Client.Port, cfg.Client.BindHost = c.ClientPort, "127.0.0.1"
 	cfg.Agent.Port, cfg.Agent.BindHost = c.AgentPort, "127.0.0.1"
 	cfg.Fleet.Port, cfg.Fleet.BindHost = 0, "127.0.0.1"
-	cfg.Consul.Address, cfg.Consul.Prefix = c.Consul, c.Prefix
+	if cfg.Consul.Prefix = c.Prefix; c.Consul != "" {
+		cfg.Consul.Addresses = []string{c.Consul}
+	}
 	if err := c.takeAuthority(); err != nil {
 		return nil, err
 	}
