@@ -62,7 +62,18 @@ func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 
 // Pause is SIGSTOP: connections are accepted by the kernel, and nobody answers.
-func (s *Server) Pause() { s.signal(pause) }
+// It returns when that is so.
+func (s *Server) Pause() {
+	s.signal(pause)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return
+	}
+	if err := awaitStop(s.process.Pid); err != nil {
+		panic(err)
+	}
+}
 
 // Resume ends Pause.
 func (s *Server) Resume() { s.signal(resume) }
