@@ -50,7 +50,7 @@ func (n *Node) openAuthorization(ctx context.Context) error {
 	}
 	n.auth, err = oauth.New(ctx, oauth.Config{
 		Store: n.records(), Keys: keys, Logger: n.log, Audit: n.audit, Now: time.Now, AuthServerRoots: roots, EpochFile: n.epochFile(),
-		EnableServer:        cfg.Authorization.EnableServer,
+		EnableServer: cfg.Authorization.EnableServer, Changed: n.dropRevoked,
 		EnableAuthorization: cfg.Authorization.EnableClient, EnableAgentAuthorization: cfg.Authorization.EnableAgent,
 		ConnectionTokenLifetime: cfg.Sessions.TokenDuration, SessionAlive: n.sessionAlive,
 	})
@@ -233,17 +233,18 @@ func (a attacher) Attach(conn agentws.Conn, agentClientID string) (agentws.Link,
 	return a.links.Attach(conn, agentClientID)
 }
 
-func (n *Node) openAgentPort(c config.Connector) (err error) {
-	n.agents, err = agentws.New(agentws.Config{Authorize: n.auth.AuthorizeAgent, Attacher: attacher{n.links},
+func (n *Node) openAgentPort(c config.Connector) error {
+	agents, err := agentws.New(agentws.Config{Authorize: n.auth.AuthorizeAgent, Attacher: attacher{n.links},
 		Logger: n.log, Audit: n.audit, PingInterval: n.opt.Config.Agent.PingInterval})
 	if err != nil {
 		return err
 	}
+	n.agents.Store(agents)
 	r := router.New()
 	r.RedirectTrailingSlash, r.RedirectFixedPath = false, false
 	r.POST(agentproto.PathRegister, n.auth.RegisterHandler())
 	r.POST(agentproto.PathToken, n.auth.AgentTokenHandler())
-	r.GET(agentproto.PathSocket, n.agents.Handler())
+	r.GET(agentproto.PathSocket, agents.Handler())
 	r.POST(agentproto.PathValidate, n.auth.ValidateHandler())
 	r.GET("/health", n.serveHealth)
 	r.HEAD("/health", n.serveHealth)
@@ -263,7 +264,7 @@ func (n *Node) openAgentPort(c config.Connector) (err error) {
 	if err != nil {
 		return err
 	}
-	n.onStop(func(ctx context.Context) error { return n.agents.Shutdown(ctx, "the broker stops") })
+	n.onStop(func(ctx context.Context) error { return agents.Shutdown(ctx, "the broker stops") })
 	return nil
 }
 

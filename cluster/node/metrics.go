@@ -37,7 +37,7 @@ func (n *Node) metrics() *metrics.Metrics {
 		m.Counter("connections_refused_total", "Connections closed because there were too many.", func() float64 { return float64(port.Stats().Refused) }, "port", name)
 		m.Counter("accept_errors_total", "Connections that could not be accepted.", func() float64 { return float64(port.Stats().AcceptErrors) }, "port", name)
 	}
-	m.Gauge("agents", "Agents connected to this broker.", func() float64 { return float64(n.agents.Count()) })
+	m.Gauge("agents", "Agents connected to this broker.", func() float64 { return float64(n.agents.Load().Count()) })
 	m.Gauge("sessions", "Sessions that this broker knows, deleted ones included.", n.roster(func(s counts) int { return s.CountSessions() }))
 	m.Gauge("servers", "DCV servers that this broker knows.", n.roster(func(s counts) int { return s.CountServers() }))
 	m.Gauge("fleet_members", "Brokers in the fleet, as this one sees it.", func() float64 { return float64(len(n.fleet.View().Members)) })

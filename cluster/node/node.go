@@ -77,7 +77,7 @@ type Node struct {
 	fleet     *fleet.Fleet
 	gateway   *gateway.Gateway
 	links     *actors.Links
-	agents    *agentws.Server
+	agents    atomic.Pointer[agentws.Server] // also read by what follows administrators
 	base      context.Context
 	cancel    context.CancelFunc
 

@@ -138,6 +138,8 @@ func fail(rc *fasthttp.RequestCtx, err error) {
 		code   string
 	}{
 		{errBody, fasthttp.StatusBadRequest, codeInvalid},
+		{errOverlap, fasthttp.StatusBadRequest, codeInvalid},
+		{oauth.ErrInactive, fasthttp.StatusConflict, codeInvalid},
 		{dnsmapping.ErrFile, fasthttp.StatusBadRequest, codeInvalid},
 		{oauth.ErrName, fasthttp.StatusBadRequest, codeInvalid},
 		{oauth.ErrNameTaken, fasthttp.StatusConflict, codeTaken},

@@ -134,7 +134,9 @@ func TestAdmin_StatementsFromGenerationToDeactivation(t *testing.T) {
 	require.Len(t, list, 1)
 	require.Equal(t, statement, list[0].SoftwareStatement)
 	require.True(t, list[0].Active)
-	require.NoError(t, a.DeactivateSoftwareStatement(t.Context(), statement))
+	unregistered, err := a.DeactivateSoftwareStatement(t.Context(), statement, true)
+	require.NoError(t, err)
+	require.Zero(t, unregistered)
 	list, err = a.DescribeSoftwareStatements(t.Context())
 	require.NoError(t, err)
 	require.False(t, list[0].Active)
@@ -163,7 +165,12 @@ func TestAdmin_RefusalsHaveACodeAndAText(t *testing.T) {
 		require.NotContains(t, refused.Text, "oauth")
 	}
 	require.Error(t, a.UnregisterAgentClient(t.Context(), "x"))
-	require.Error(t, a.DeactivateSoftwareStatement(t.Context(), "x"))
+	_, err = a.DeactivateSoftwareStatement(t.Context(), "x", false)
+	require.Error(t, err)
+	_, err = a.RotateAPIClientSecret(t.Context(), uuid.NewString(), 60)
+	require.EqualError(t, err, "unknown client")
+	_, err = a.RotateAPIClientSecret(t.Context(), "x", -1)
+	require.EqualError(t, err, "the overlap must be 0 to 2592000 seconds")
 }
 
 // A command while the broker is down says so.

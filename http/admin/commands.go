@@ -2,13 +2,20 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"time"
 
 	"opensessionmanager/http/admin/adminclient"
 	"opensessionmanager/http/dnsmapping"
 	"opensessionmanager/http/oauth"
 	"opensessionmanager/http/oauth/authserver"
 )
+
+// maxOverlapSeconds bounds how long a replaced secret may count: 30 days.
+const maxOverlapSeconds = 30 * 24 * 3600
+
+var errOverlap = fmt.Errorf("admin: the overlap must be 0 to %d seconds", maxOverlapSeconds)
 
 // table names every command as the vendor does (contract section 8).
 func table(cfg Config) map[string]command {
@@ -18,6 +25,13 @@ func table(cfg Config) map[string]command {
 		"register-api-client": typed(func(ctx context.Context, in adminclient.RegisterAPIClient) (adminclient.Credentials, error) {
 			id, password, err := clients.Register(ctx, in.Name)
 			return adminclient.Credentials{ClientID: id, ClientPassword: password}, err
+		}),
+		"rotate-api-client-secret": typed(func(ctx context.Context, in adminclient.RotateSecret) (adminclient.RotatedSecret, error) {
+			if in.OverlapSeconds < 0 || in.OverlapSeconds > maxOverlapSeconds {
+				return adminclient.RotatedSecret{}, errOverlap
+			}
+			password, until, err := clients.Rotate(ctx, in.ClientID, time.Duration(in.OverlapSeconds)*time.Second)
+			return adminclient.RotatedSecret{Credentials: adminclient.Credentials{ClientID: in.ClientID, ClientPassword: password}, PreviousUntil: until}, err
 		}),
 		"describe-api-clients":  listing(clients.Describe),
 		"unregister-api-client": unregistering(clients.Unregister),
@@ -33,8 +47,13 @@ func table(cfg Config) map[string]command {
 			}
 			return list, err
 		}),
-		"deactivate-software-statement": typed(func(ctx context.Context, in adminclient.SoftwareStatement) (adminclient.Empty, error) {
-			return adminclient.Empty{}, statements.Deactivate(ctx, in.SoftwareStatement)
+		"deactivate-software-statement": typed(func(ctx context.Context, in adminclient.DeactivateStatement) (adminclient.Count, error) {
+			id, err := statements.Deactivate(ctx, in.SoftwareStatement)
+			if err != nil || !in.WithAgents {
+				return adminclient.Count{}, err
+			}
+			n, err := agents.UnregisterAll(ctx, id)
+			return adminclient.Count{Count: n}, err
 		}),
 		"register-server-dns-mappings": typed(func(ctx context.Context, in adminclient.DNSMappingsFile) (adminclient.Count, error) {
 			mappings, err := dnsmapping.Parse([]byte(in.Content))

@@ -97,6 +97,33 @@ func (s *Server) Count() int {
 	return len(s.sockets)
 }
 
+// ClientIDs are those of the agents that are connected.
+func (s *Server) ClientIDs() map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := make(map[string]bool, len(s.sockets))
+	for so := range s.sockets {
+		ids[so.clientID] = true
+	}
+	return ids
+}
+
+// Drop closes the sockets of some agent clients with 1008 and reason, and says how many.
+func (s *Server) Drop(clientIDs map[string]bool, reason string) int {
+	s.mu.Lock()
+	var dropped []*socket
+	for so := range s.sockets {
+		if clientIDs[so.clientID] {
+			dropped = append(dropped, so)
+		}
+	}
+	s.mu.Unlock()
+	for _, so := range dropped {
+		so.Close(ClosePolicy, reason)
+	}
+	return len(dropped)
+}
+
 // Shutdown closes every socket with 1001 and reason and refuses new ones. It
 // returns when all links know, or with ctx's error after cutting off the rest.
 func (s *Server) Shutdown(ctx context.Context, reason string) error {

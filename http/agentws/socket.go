@@ -14,14 +14,15 @@ import (
 // socket is one agent's connection: its state, and how it ends. read.go and
 // write.go hold the two pumps.
 type socket struct {
-	server *Server
-	ws     *websocket.Conn
-	remote string
-	logger *slog.Logger
-	pace   *rate.Limiter
-	began  time.Time
-	heard  atomic.Int64  // time since began when the agent was last heard
-	gone   chan struct{} // closed by kill
+	server   *Server
+	ws       *websocket.Conn
+	remote   string
+	clientID string
+	logger   *slog.Logger
+	pace     *rate.Limiter
+	began    time.Time
+	heard    atomic.Int64  // time since began when the agent was last heard
+	gone     chan struct{} // closed by kill
 
 	// Of the read pump alone.
 	greeted   bool // the first frame has come
@@ -65,13 +66,14 @@ func (s *Server) serve(ws *websocket.Conn, clientID, remote string) {
 
 func (s *Server) newSocket(ws *websocket.Conn, clientID, remote string) *socket {
 	so := &socket{
-		server: s,
-		ws:     ws,
-		remote: remote,
-		logger: s.cfg.Logger.With(slog.String("remote", remote), slog.String("agent-client", clientID)),
-		pace:   rate.NewLimiter(rate.Limit(s.cfg.FramesPerSecond), s.cfg.FramesPerSecond),
-		began:  time.Now(),
-		gone:   make(chan struct{}),
+		server:   s,
+		ws:       ws,
+		remote:   remote,
+		clientID: clientID,
+		logger:   s.cfg.Logger.With(slog.String("remote", remote), slog.String("agent-client", clientID)),
+		pace:     rate.NewLimiter(rate.Limit(s.cfg.FramesPerSecond), s.cfg.FramesPerSecond),
+		began:    time.Now(),
+		gone:     make(chan struct{}),
 	}
 	ws.SetPingHandler(so.onPing)
 	ws.SetPongHandler(func(string) error { so.hear(); return nil })

@@ -18,12 +18,12 @@ const kindAgentClient = "agent-client"
 type AgentClients struct {
 	shelf  shelf[clientRecord]
 	hasher hasher
+	epoch  epoch
 	now    func() time.Time
 }
 
-// NewAgentClients keeps agents in store.
-func NewAgentClients(store persistence.Store, keys *Keys, now func() time.Time) *AgentClients {
-	return &AgentClients{shelf[clientRecord]{store, kindAgentClient}, newHasher(keys), now}
+func newAgentClients(cfg Config, e epoch) *AgentClients {
+	return &AgentClients{shelf[clientRecord]{cfg.Store, kindAgentClient}, newHasher(cfg.Keys), e, cfg.Now}
 }
 
 // Describe lists all agents; names may repeat.
@@ -31,23 +31,69 @@ func (a *AgentClients) Describe(ctx context.Context) ([]Description, error) {
 	return describe(ctx, a.shelf)
 }
 
-// Unregister deactivates an agent: it gets no tokens and cannot connect again.
-// ErrUnknownClient if there is none.
+// Unregister deactivates an agent: it gets no tokens, its socket is closed within
+// seconds, on whatever broker it is, and it cannot connect again. ErrUnknownClient if
+// there is none.
 func (a *AgentClients) Unregister(ctx context.Context, id string) error {
-	_, err := deactivate(ctx, a.shelf, id)
-	return err
+	if _, err := deactivate(ctx, a.shelf, id); err != nil {
+		return err
+	}
+	return a.epoch.announce(ctx)
 }
 
-func (a *AgentClients) register(ctx context.Context, name string) (id, secret string, err error) {
+// UnregisterAll deactivates the agents that registered with a software statement, and
+// says how many.
+func (a *AgentClients) UnregisterAll(ctx context.Context, statementID string) (int, error) {
+	all, err := a.shelf.all(ctx)
+	if err != nil {
+		return 0, err
+	}
+	count := 0
+	for _, k := range all {
+		if k.Value.Statement != statementID || !k.Value.Active {
+			continue
+		}
+		if _, err := deactivate(ctx, a.shelf, k.ID); err != nil {
+			return count, err
+		}
+		count++
+	}
+	return count, a.epoch.announce(ctx)
+}
+
+// Revoked are those of ids that were unregistered.
+func (a *AgentClients) Revoked(ctx context.Context, ids map[string]bool) (map[string]bool, error) {
+	all, err := a.shelf.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	revoked := map[string]bool{}
+	for _, k := range all {
+		if ids[k.ID] && !k.Value.Active {
+			revoked[k.ID] = true
+		}
+	}
+	return revoked, nil
+}
+
+func (a *AgentClients) register(ctx context.Context, name, statementID string) (id, secret string, err error) {
 	id, secret = uuid.NewString(), newSecret()
-	record := clientRecord{Name: name, Active: true, Hash: a.hasher.hash(id, secret), Created: a.now().UTC()}
+	record := clientRecord{Name: name, Active: true, Hash: a.hasher.hash(id, secret), Created: a.now().UTC(), Statement: statementID}
 	_, err = a.shelf.create(ctx, id, record)
 	return id, secret, err
 }
 
+// authenticate checks credentials. Whoever has the right ones of an agent that was
+// unregistered is told so (ErrInactive): it must not register anew by itself.
 func (a *AgentClients) authenticate(ctx context.Context, id, secret string) (bool, error) {
 	record, err := a.find(ctx, id)
-	return a.hasher.matches(record.Hash, id, secret) && record.Active, err
+	if err != nil || !a.hasher.matches(record.Hash, id, secret) {
+		return false, err
+	}
+	if !record.Active {
+		return false, ErrInactive
+	}
+	return true, nil
 }
 
 func (a *AgentClients) active(ctx context.Context, id string) (bool, error) {

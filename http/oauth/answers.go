@@ -12,12 +12,13 @@ import (
 
 // Error codes of RFC 6749 section 5.2 and RFC 7591 section 3.2.2.
 const (
-	codeInvalidRequest   = "invalid_request"
-	codeInvalidClient    = "invalid_client"
-	codeUnsupportedGrant = "unsupported_grant_type"
-	codeUnavailable      = "temporarily_unavailable"
-	codeBadStatement     = "invalid_software_statement"
-	codeBadMetadata      = "invalid_client_metadata"
+	codeInvalidRequest     = "invalid_request"
+	codeInvalidClient      = "invalid_client"
+	codeUnauthorizedClient = "unauthorized_client"
+	codeUnsupportedGrant   = "unsupported_grant_type"
+	codeUnavailable        = "temporarily_unavailable"
+	codeBadStatement       = "invalid_software_statement"
+	codeBadMetadata        = "invalid_client_metadata"
 )
 
 // refusal is a no of the endpoints for machines and people.

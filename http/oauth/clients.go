@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"crypto/hmac"
 	"errors"
 	"fmt"
 	"sync"
@@ -21,6 +22,8 @@ var (
 	ErrNameTaken = errors.New("oauth: an active client has this name")
 	// ErrUnknownClient: no client has this id.
 	ErrUnknownClient = errors.New("oauth: unknown client")
+	// ErrInactive: the client was unregistered.
+	ErrInactive = errors.New("oauth: the client is not active")
 )
 
 // Description is what an administrator sees of a client. Secrets cannot be read again.
@@ -36,15 +39,28 @@ type clientRecord struct {
 	Active  bool      `json:"active"`
 	Hash    []byte    `json:"hash"`
 	Created time.Time `json:"created"`
+	// The secret before the last rotation, and until when it counts.
+	Previous      []byte    `json:"previous,omitempty"`
+	PreviousUntil time.Time `json:"previousUntil,omitzero"`
+	// Statement is the id of the software statement with which an agent registered.
+	Statement string `json:"statement,omitempty"`
 }
 
 // client is a client in memory. Whoever holds one sees its deactivation at once.
 type client struct {
 	id, name string
-	hash     []byte
+	secrets  atomic.Pointer[secrets]
 	active   atomic.Bool
 	version  int64 // under Clients.mu
 }
+
+// secrets are what the store keeps of a client's secret, and of the one before.
+type secrets struct {
+	hash, previous []byte
+	until          time.Time
+}
+
+func (r clientRecord) secrets() *secrets { return &secrets{r.Hash, r.Previous, r.PreviousUntil} }
 
 // Clients are the API clients. Reads take no lock; a change is in the store
 // before it is seen here. Changes of other brokers arrive with Refresh.
@@ -141,7 +157,53 @@ func (c *Clients) authenticate(ctx context.Context, id, secret string) (bool, er
 		c.hasher.matches(nil, id, secret) // the same work as for a known client
 		return false, nil
 	}
-	return c.hasher.matches(known.hash, id, secret) && known.active.Load(), nil
+	if !known.secrets.Load().match(c.hasher, id, secret, c.now()) {
+		// Another broker may have made this one a moment ago. Who guesses is slowed down
+		// before this (see guess).
+		if known, err = c.read(ctx, id); err != nil || known == nil {
+			return false, err
+		}
+	}
+	return known.secrets.Load().match(c.hasher, id, secret, c.now()) && known.active.Load(), nil
+}
+
+// match compares with both secrets whatever comes of the first.
+func (s *secrets) match(h hasher, id, secret string, now time.Time) bool {
+	given := h.hash(id, secret)
+	newest, before := hmac.Equal(s.hash, given), hmac.Equal(s.previous, given)
+	return newest || before && now.Before(s.until)
+}
+
+// Rotate gives a client another password. The one before counts for overlap longer, so
+// that a portal can be told of the new one meanwhile; tokens that were issued stay good.
+// ErrUnknownClient, ErrInactive, or an error of the store.
+func (c *Clients) Rotate(ctx context.Context, id string, overlap time.Duration) (password string, until time.Time, err error) {
+	if uuid.Validate(id) != nil {
+		return "", time.Time{}, ErrUnknownClient
+	}
+	password, until = newSecret(), c.now().Add(overlap).UTC()
+	fresh := c.hasher.hash(id, password)
+	k, err := c.shelf.change(ctx, id, func(r *clientRecord) {
+		if hmac.Equal(r.Hash, fresh) || !r.Active {
+			return // a write whose outcome was unknown had been done; or nothing is to be done
+		}
+		r.Previous, r.PreviousUntil, r.Hash = r.Hash, until, fresh
+		if overlap <= 0 {
+			r.Previous, r.PreviousUntil = nil, time.Time{}
+		}
+	})
+	switch {
+	case errors.Is(err, persistence.ErrNotFound):
+		return "", time.Time{}, ErrUnknownClient
+	case err != nil:
+		return "", time.Time{}, err
+	case !k.Value.Active:
+		return "", time.Time{}, ErrInactive
+	}
+	c.mu.Lock()
+	c.adopt(k)
+	c.mu.Unlock()
+	return password, until, c.epoch.announce(ctx)
 }
 
 // lookup finds a client in memory, or in the store if another broker has just
@@ -153,6 +215,11 @@ func (c *Clients) lookup(ctx context.Context, id string) (*client, error) {
 	if uuid.Validate(id) != nil || len(id) != 36 {
 		return nil, nil
 	}
+	return c.read(ctx, id)
+}
+
+// read takes a client from the store. Nil without error: there is none.
+func (c *Clients) read(ctx context.Context, id string) (*client, error) {
 	k, err := c.shelf.load(ctx, id)
 	if errors.Is(err, persistence.ErrNotFound) {
 		return nil, nil
@@ -171,13 +238,15 @@ func (c *Clients) adopt(k kept[clientRecord]) *client {
 		cl := known.(*client)
 		if k.Version > cl.version {
 			cl.version = k.Version
+			cl.secrets.Store(k.Value.secrets())
 			if !k.Value.Active {
 				cl.active.Store(false)
 			}
 		}
 		return cl
 	}
-	cl := &client{id: k.ID, name: k.Value.Name, hash: k.Value.Hash, version: k.Version}
+	cl := &client{id: k.ID, name: k.Value.Name, version: k.Version}
+	cl.secrets.Store(k.Value.secrets())
 	cl.active.Store(k.Value.Active)
 	c.table.Store(k.ID, cl)
 	return cl

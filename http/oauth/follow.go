@@ -39,6 +39,7 @@ type follower struct {
 	seen    int64     // epoch
 	looked  time.Time // at everything
 	failing bool
+	tell    int // how often Changed is still to be called
 }
 
 func (f *follower) follow(ctx context.Context) error {
@@ -47,7 +48,7 @@ func (f *follower) follow(ctx context.Context) error {
 		return err
 	}
 	if now == f.seen && time.Since(f.looked) < fullRefresh {
-		return nil
+		return f.told(ctx)
 	}
 	if now == 0 && f.seen > 0 { // somebody emptied the store; nothing old came back with that
 		return f.s.epoch.raise(ctx, f.seen)
@@ -57,10 +58,25 @@ func (f *follower) follow(ctx context.Context) error {
 	}
 	began := time.Now()
 	err = errors.Join(f.s.clients.Refresh(ctx), f.s.cfg.Keys.Refresh(ctx), f.s.servers.refresh(ctx))
-	if err == nil {
-		f.seen, f.looked = now, began
+	if err != nil {
+		return err
 	}
-	return err
+	if now != f.seen {
+		f.tell = 2
+	}
+	f.seen, f.looked = now, began
+	return f.told(ctx)
+}
+
+func (f *follower) told(ctx context.Context) error {
+	if f.tell == 0 || f.s.cfg.Changed == nil {
+		return nil
+	}
+	if err := f.s.cfg.Changed(ctx); err != nil {
+		return err
+	}
+	f.tell--
+	return nil
 }
 
 // report says once that it fails.

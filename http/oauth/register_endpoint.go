@@ -64,14 +64,14 @@ func (s *Server) registerAgent(ctx context.Context, request registration) (id, s
 	if !s.cfg.EnableAgentAuthorization {
 		return uuid.NewString(), newSecret(), nil
 	}
-	accepted, err := s.statements.accepts(ctx, request.SoftwareStatement)
+	statement, err := s.statements.accepts(ctx, request.SoftwareStatement)
 	if err != nil {
 		return "", "", s.outage(err)
 	}
-	if !accepted {
+	if statement == "" {
 		return "", "", badRequest(codeBadStatement, "The software statement is not known or not active")
 	}
-	id, secret, err = s.agents.register(ctx, request.ClientName)
+	id, secret, err = s.agents.register(ctx, request.ClientName, statement)
 	if err != nil {
 		return "", "", s.outage(err)
 	}

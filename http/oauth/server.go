@@ -20,6 +20,9 @@ type Config struct {
 	Keys   *Keys
 	Logger *slog.Logger
 	Now    func() time.Time
+	// Changed is called by Run after administrators changed something, on whatever
+	// broker, until it returns nil, and once more: what was under way is seen then. Nil is none.
+	Changed func(context.Context) error
 	// Audit is told of refusals, registrations and connections; nil: there is only the log.
 	Audit *audit.Trail
 	// EnableServer false makes tokens of external authorization servers the only ones
@@ -75,7 +78,6 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg:         cfg,
 		statements:  NewStatements(cfg.Store, cfg.Now),
-		agents:      NewAgentClients(cfg.Store, cfg.Keys, cfg.Now),
 		epoch:       epoch{shelf[epochRecord]{cfg.Store, kindEpoch}, cfg.EpochFile},
 		apiTokens:   newAccessTokens(cfg.Keys, audienceAPI, cfg.Now),
 		agentTokens: newAccessTokens(cfg.Keys, audienceAgent, cfg.Now),
@@ -84,6 +86,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		trail:       cfg.Audit,
 		guesses:     listen.NewThrottle[guess](guessesPerSecond, guessesAtOnce),
 	}
+	s.agents = newAgentClients(cfg, s.epoch)
 	seen, err := s.epoch.read(ctx)
 	if err != nil {
 		return nil, err

@@ -70,24 +70,27 @@ func (s *Statements) Describe(ctx context.Context) ([]Statement, error) {
 	return list, nil
 }
 
-// Deactivate stops new registrations with a statement; agents that registered
-// with it stay. ErrUnknownStatement if it is not one of ours.
-func (s *Statements) Deactivate(ctx context.Context, text string) error {
+// Deactivate stops new registrations with a statement and returns its id; agents that
+// registered with it stay. ErrUnknownStatement if it is not one of ours.
+func (s *Statements) Deactivate(ctx context.Context, text string) (id string, err error) {
 	found, err := s.find(ctx, text)
 	if err != nil {
-		return err
+		return "", err
 	}
 	_, err = s.shelf.change(ctx, found.ID, func(v *Statement) { v.Active = false })
-	return err
+	return found.ID, err
 }
 
-// accepts reports whether an agent may register with text.
-func (s *Statements) accepts(ctx context.Context, text string) (bool, error) {
+// accepts returns the id of the statement if an agent may register with text, else "".
+func (s *Statements) accepts(ctx context.Context, text string) (id string, err error) {
 	found, err := s.find(ctx, text)
 	if errors.Is(err, ErrUnknownStatement) {
-		return false, nil
+		return "", nil
 	}
-	return found.Value.Active && err == nil, err
+	if err != nil || !found.Value.Active {
+		return "", err
+	}
+	return found.ID, nil
 }
 
 func (s *Statements) find(ctx context.Context, text string) (kept[Statement], error) {

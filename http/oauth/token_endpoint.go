@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/netip"
 	"strings"
 	"time"
@@ -79,6 +80,11 @@ func (s *Server) tokenEndpoint(
 		ctx, cancel := context.WithTimeout(context.Background(), storeWait)
 		defer cancel()
 		ok, err := authenticate(ctx, given.id, given.secret)
+		if errors.Is(err, ErrInactive) {
+			s.refuse(rc, &refusal{status: fasthttp.StatusBadRequest, Code: codeUnauthorizedClient, client: given.id,
+				Description: "The client was unregistered; it has to be enrolled anew by an administrator"})
+			return
+		}
 		if err != nil {
 			s.refuse(rc, s.outage(err))
 			return

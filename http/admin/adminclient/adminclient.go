@@ -112,10 +112,17 @@ func (a *Admin) DescribeSoftwareStatements(ctx context.Context) ([]Statement, er
 	return list.Statements, err
 }
 
-// DeactivateSoftwareStatement ends registrations with a statement.
-func (a *Admin) DeactivateSoftwareStatement(ctx context.Context, statement string) error {
-	_, err := call[Empty](ctx, a, "deactivate-software-statement", SoftwareStatement{statement})
-	return err
+// RotateAPIClientSecret gives a client another password; the one before counts for
+// overlapSeconds more.
+func (a *Admin) RotateAPIClientSecret(ctx context.Context, id string, overlapSeconds int64) (RotatedSecret, error) {
+	return call[RotatedSecret](ctx, a, "rotate-api-client-secret", RotateSecret{id, overlapSeconds})
+}
+
+// DeactivateSoftwareStatement ends registrations with a statement, and with withAgents
+// takes access from the agents that registered with it; unregistered is how many.
+func (a *Admin) DeactivateSoftwareStatement(ctx context.Context, statement string, withAgents bool) (unregistered int, err error) {
+	done, err := call[Count](ctx, a, "deactivate-software-statement", DeactivateStatement{statement, withAgents})
+	return done.Count, err
 }
 
 // DescribeAgentClients lists the registered agents.

@@ -73,8 +73,36 @@ type Clients struct {
 	Clients []Client `json:"clients"`
 }
 
-// SoftwareStatement is the answer of generate-software-statement and the request
-// of deactivate-software-statement.
+// RotateSecret is the request of rotate-api-client-secret.
+type RotateSecret struct {
+	ClientID string `json:"clientId"`
+	// OverlapSeconds is how long the secret before goes on to count.
+	OverlapSeconds int64 `json:"overlapSeconds"`
+}
+
+func (r RotateSecret) Subject() string { return r.ClientID }
+
+// RotatedSecret is its answer.
+type RotatedSecret struct {
+	Credentials
+	PreviousUntil time.Time `json:"previousUntil"`
+}
+
+// Subject says nothing: the request has said it.
+func (r RotatedSecret) Subject() string { return "" }
+
+// DeactivateStatement is the request of deactivate-software-statement.
+type DeactivateStatement struct {
+	SoftwareStatement string `json:"softwareStatement"`
+	// WithAgents unregisters the agents that registered with it, too.
+	WithAgents bool `json:"withAgents"`
+}
+
+func (d DeactivateStatement) Subject() string {
+	return SoftwareStatement{d.SoftwareStatement}.Subject()
+}
+
+// SoftwareStatement is the answer of generate-software-statement.
 type SoftwareStatement struct {
 	SoftwareStatement string `json:"softwareStatement"`
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,8 @@ type AdminAPI interface {
 	UnregisterAPIClient(ctx context.Context, id string) error
 	GenerateSoftwareStatement(ctx context.Context) (string, error)
 	DescribeSoftwareStatements(ctx context.Context) ([]adminclient.Statement, error)
-	DeactivateSoftwareStatement(ctx context.Context, statement string) error
+	DeactivateSoftwareStatement(ctx context.Context, statement string, withAgents bool) (unregistered int, err error)
+	RotateAPIClientSecret(ctx context.Context, id string, overlapSeconds int64) (adminclient.RotatedSecret, error)
 	DescribeAgentClients(ctx context.Context) ([]adminclient.Client, error)
 	UnregisterAgentClient(ctx context.Context, id string) error
 	RegisterServerDNSMappings(ctx context.Context, path string, content []byte) (count int, err error)
@@ -35,7 +37,7 @@ type AdminAPI interface {
 
 func (a App) adminCommands(f *flags) []*cobra.Command {
 	return []*cobra.Command{
-		a.registerAPIClient(f), a.describeAPIClients(f), a.unregisterAPIClient(f),
+		a.registerAPIClient(f), a.describeAPIClients(f), a.unregisterAPIClient(f), a.rotateAPIClientSecret(f),
 		a.generateSoftwareStatement(f), a.describeSoftwareStatements(f), a.deactivateSoftwareStatement(f),
 		a.describeAgentClients(f), a.unregisterAgentClient(f),
 		a.registerServerDNSMappings(f), a.describeServerDNSMappings(f),
@@ -132,6 +134,39 @@ func (a App) unregisterAPIClient(f *flags) *cobra.Command {
 				return err
 			}
 			return p.print(fmt.Sprintf("Client %s unregistered.\n", id), map[string]string{"client-id": id})
+		})(cmd, args)
+	}
+	return cmd
+}
+
+func (a App) rotateAPIClientSecret(f *flags) *cobra.Command {
+	var id string
+	var overlap int64
+	cmd := &cobra.Command{
+		Use:   "rotate-api-client-secret --client-id ID",
+		Short: "Give a client of the API another password",
+		Long: "Give a client of the API another password and print it; it cannot be shown again. The one before goes on to\n" +
+			"count for the overlap, so that the portal can be told of the new one meanwhile. Access tokens that were issued\n" +
+			"stay good until they end. If a password is known to others, write --overlap-seconds 0.",
+		Example: "  dcv-session-manager-broker rotate-api-client-secret --client-id 1cc5b6b6-9b8e-4c9a-9ac2-4a1b6a8e4c5d\n" +
+			"  dcv-session-manager-broker rotate-api-client-secret --client-id 1cc5b6b6-9b8e-4c9a-9ac2-4a1b6a8e4c5d --overlap-seconds 0",
+		Args: noArguments,
+	}
+	cmd.Flags().StringVar(&id, "client-id", "", "id that register-api-client printed (required)")
+	cmd.Flags().Int64Var(&overlap, "overlap-seconds", 3600, "how long the password before goes on to count, at most 30 days")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if id == "" {
+			return missing("client-id")
+		}
+		return a.admin(f, func(ctx context.Context, api AdminAPI, p printer) error {
+			made, err := api.RotateAPIClientSecret(ctx, id, overlap)
+			if err != nil {
+				return err
+			}
+			until := made.PreviousUntil.UTC().Format(time.RFC3339)
+			return p.print(
+				fmt.Sprintf("client-id: %s\nclient-password: %s\nprevious-password-until: %s\n", made.ClientID, made.ClientPassword, until),
+				map[string]string{"client-id": made.ClientID, "client-password": made.ClientPassword, "previous-password-until": until})
 		})(cmd, args)
 	}
 	return cmd

@@ -49,23 +49,32 @@ func (a App) describeSoftwareStatements(f *flags) *cobra.Command {
 
 func (a App) deactivateSoftwareStatement(f *flags) *cobra.Command {
 	var text string
+	var withAgents bool
 	cmd := &cobra.Command{
-		Use:     "deactivate-software-statement --software-statement STATEMENT",
-		Short:   "End registrations with a software statement",
-		Long:    "End registrations with a software statement. Agents that registered with it before stay.",
-		Example: "  dcv-session-manager-broker deactivate-software-statement --software-statement \"$(cat statement)\"",
-		Args:    noArguments,
+		Use:   "deactivate-software-statement --software-statement STATEMENT",
+		Short: "End registrations with a software statement",
+		Long: "End registrations with a software statement. Agents that registered with it before stay, unless --with-agents\n" +
+			"takes their access away too: then they are disconnected within seconds.",
+		Example: "  dcv-session-manager-broker deactivate-software-statement --software-statement \"$(cat statement)\"\n" +
+			"  dcv-session-manager-broker deactivate-software-statement --software-statement \"$(cat stolen)\" --with-agents",
+		Args: noArguments,
 	}
 	cmd.Flags().StringVar(&text, "software-statement", "", "text that generate-software-statement printed (required)")
+	cmd.Flags().BoolVar(&withAgents, "with-agents", false, "take access away from the agents that registered with it, too")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if text == "" {
 			return missing("software-statement")
 		}
 		return a.admin(f, func(ctx context.Context, api AdminAPI, p printer) error {
-			if err := api.DeactivateSoftwareStatement(ctx, text); err != nil {
+			unregistered, err := api.DeactivateSoftwareStatement(ctx, text, withAgents)
+			if err != nil {
 				return err
 			}
-			return p.print(fmt.Sprintf("Software statement %s deactivated\n", text), map[string]string{"software-statement": text})
+			said, value := fmt.Sprintf("Software statement %s deactivated\n", text), map[string]any{"software-statement": text}
+			if withAgents {
+				said, value["unregistered-agent-clients"] = said+fmt.Sprintf("%d agent clients unregistered\n", unregistered), unregistered
+			}
+			return p.print(said, value)
 		})(cmd, args)
 	}
 	return cmd
@@ -90,9 +99,10 @@ func (a App) describeAgentClients(f *flags) *cobra.Command {
 func (a App) unregisterAgentClient(f *flags) *cobra.Command {
 	var id string
 	cmd := &cobra.Command{
-		Use:     "unregister-agent-client --client-id ID",
-		Short:   "Take an agent's access away",
-		Long:    "Take an agent's access away. The agent stays in the list, inactive.",
+		Use:   "unregister-agent-client --client-id ID",
+		Short: "Take an agent's access away",
+		Long: "Take an agent's access away. It is disconnected within seconds and stays in the list, inactive. It does not register\n" +
+			"anew by itself; whoever has a software statement can register another, so deactivate that too if a host was stolen.",
 		Example: "  dcv-session-manager-broker unregister-agent-client --client-id 3b0d7b1d-78c7-4e79-b2e1-b976d1a2b3c4",
 		Args:    noArguments,
 	}

@@ -50,7 +50,17 @@ func (f *fakeBroker) DescribeSoftwareStatements(context.Context) ([]adminclient.
 	return f.statements, f.err
 }
 
-func (f *fakeBroker) DeactivateSoftwareStatement(context.Context, string) error { return f.err }
+func (f *fakeBroker) DeactivateSoftwareStatement(_ context.Context, _ string, withAgents bool) (int, error) {
+	if withAgents {
+		return 7, f.err
+	}
+	return 0, f.err
+}
+
+func (f *fakeBroker) RotateAPIClientSecret(_ context.Context, id string, overlapSeconds int64) (adminclient.RotatedSecret, error) {
+	return adminclient.RotatedSecret{Credentials: adminclient.Credentials{ClientID: id, ClientPassword: password},
+		PreviousUntil: time.Unix(1_800_000_000+overlapSeconds, 0)}, f.err
+}
 
 func (f *fakeBroker) DescribeAgentClients(context.Context) ([]adminclient.Client, error) {
 	return f.clients, f.err
@@ -137,6 +147,8 @@ func TestOtherCommands_PrintTheVendorsText(t *testing.T) {
 	require.Equal(t, result{0, "software-statement: c3RhdGVtZW50\n", ""}, run(t, &fakeBroker{}, "generate-software-statement"))
 	require.Equal(t, result{0, "Software statement c3R= deactivated\n", ""}, run(t, &fakeBroker{}, "deactivate-software-statement", "--software-statement", "c3R="))
 	require.Equal(t, result{0, "agent client 18 unregistered\n", ""}, run(t, &fakeBroker{}, "unregister-agent-client", "--client-id", "18"))
+	require.Equal(t, result{0, "Software statement c3R= deactivated\n7 agent clients unregistered\n", ""}, run(t, &fakeBroker{}, "deactivate-software-statement", "--software-statement", "c3R=", "--with-agents"))
+	require.Equal(t, result{0, "client-id: 17\nclient-password: " + password + "\nprevious-password-until: 2027-01-15T09:00:00Z\n", ""}, run(t, &fakeBroker{}, "rotate-api-client-secret", "--client-id", "17"))
 	agents := &fakeBroker{clients: []adminclient.Client{{Name: "test", ID: "1", Active: true}}}
 	require.Equal(t, result{0, "Session manager agent clients\n[ {\n  \"name\" : \"test\",\n  \"id\" : \"1\",\n  \"active\" : true\n} ]\n", ""}, run(t, agents, "describe-agent-clients"))
 	statements := &fakeBroker{statements: []adminclient.Statement{{SoftwareStatement: "c3R=", IssuedAt: time.Date(2020, 8, 5, 17, 38, 32, 5, time.FixedZone("", 7200)), Active: true}}}
@@ -159,6 +171,8 @@ func TestOutputJSON_OfEachCommand(t *testing.T) {
 		{[]string{"unregister-agent-client", "--client-id", "1"}, `{"client-id":"1"}`},
 		{[]string{"describe-software-statements"}, `[]`},
 		{[]string{"deactivate-software-statement", "--software-statement", "s"}, `{"software-statement":"s"}`},
+		{[]string{"deactivate-software-statement", "--software-statement", "s", "--with-agents"}, `{"software-statement":"s","unregistered-agent-clients":7}`},
+		{[]string{"rotate-api-client-secret", "--client-id", "1", "--overlap-seconds", "0"}, `{"client-id":"1","client-password":"` + password + `","previous-password-until":"2027-01-15T08:00:00Z"}`},
 		{[]string{"generate-software-statement"}, `{"software-statement":"c3RhdGVtZW50"}`},
 	} {
 		r := run(t, broker, append(c.args, "--output", "json")...)
@@ -205,7 +219,7 @@ func TestExitCodes(t *testing.T) {
 func TestHelp_HasExamples(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"", "register-api-client", "describe-api-clients", "unregister-api-client", "generate-software-statement", "describe-software-statements",
-		"deactivate-software-statement", "describe-agent-clients", "unregister-agent-client", "register-server-dns-mappings", "describe-server-dns-mappings"} {
+		"deactivate-software-statement", "describe-agent-clients", "unregister-agent-client", "register-server-dns-mappings", "describe-server-dns-mappings", "rotate-api-client-secret"} {
 		r := run(t, &fakeBroker{}, strings.Fields(command+" --help")...)
 		require.Contains(t, r.out, "Examples:\n  dcv-session-manager-broker", command)
 	}
