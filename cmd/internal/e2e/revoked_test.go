@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// withinSeconds is how soon a revocation has to reach every broker and socket, with
+// revokedWithin is how soon a revocation has to reach every broker and socket, with
 // patience for a loaded machine.
-const withinSeconds = 5 * time.Second
+const revokedWithin = 5 * time.Second
 
 type described struct {
 	Name, ID string
@@ -48,7 +48,7 @@ func TestRevocation_AnUnregisteredAgentIsOutWithinSeconds(t *testing.T) {
 		return nil
 	})
 	t.Logf("disconnected after %v", time.Since(asked))
-	require.Less(t, time.Since(asked), withinSeconds)
+	require.Less(t, time.Since(asked), revokedWithin)
 	b.api.awaitServer("a", "UNAVAILABLE", "UNREACHABLE_AGENT")
 	b.api.awaitState(id, "UNKNOWN")
 	await(t, "the agent to try again and be refused", func() error {
