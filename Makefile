@@ -33,7 +33,7 @@ RACE_PACKAGES = $$($(GO) list ./... | grep -v -e '/cluster/')
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build tools balancers generate check test test-short fleet histories race fuzz bench microbench demo docs clean
+.PHONY: help build tools balancers generate check test test-short fleet histories race fuzz bench microbench demo demo-fleet docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,7 @@ fleet: tools balancers ## Tell the stories about several brokers, in one process
 	$(GO) vet -tags fleet ./...
 	$(GO) test -count=1 -tags fleet -timeout 5m ./cluster/...
 	$(GO) test -count=1 -tags fleet -timeout 14m -run '^TestFleet_' ./cmd/internal/e2e
+	$(GO) test -count=1 -tags fleet -timeout 5m -run '^TestDemoFleet$$' ./cmd/internal/demo
 
 # One seed for each run, counted from SEED; without it they are new each time.
 RUNS     ?= 100
@@ -119,6 +120,12 @@ demo: ## Show what it does in a few seconds; DEMO_KEEP=1 leaves it running to pl
 	@$(MAKE) --no-print-directory build
 	@$(GO) build -o run/demo/demo ./cmd/internal/demo
 	@run/demo/demo
+
+demo-fleet: tools ## Show three brokers behind HAProxy, of which one dies (needs haproxy); DEMO_KEEP=1 too
+	@echo "Building the programs; the first time takes a minute or two."
+	@$(MAKE) --no-print-directory build
+	@$(GO) build -o run/demo/demo ./cmd/internal/demo
+	@run/demo/demo -fleet -out run/demo-fleet
 
 docs: ## Write the configuration reference and the sample file anew
 	$(GO) generate ./internal/config

@@ -66,13 +66,18 @@ func (r *show) output() string {
 // so that processes left over can be told.
 func starts(t *testing.T, programs string, env ...string) *show {
 	t.Helper()
+	return startsWith(t, programs, nil, env...)
+}
+
+func startsWith(t *testing.T, programs string, args []string, env ...string) *show {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "d") // a short name: there are Unix sockets below
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	r := &show{bin: filepath.Join(dir, "bin"), dir: dir}
 	require.NoError(t, os.Symlink(programs, r.bin))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "tmp"), 0o700))
-	r.cmd = exec.Command(filepath.Join(r.bin, "demo"), "-bin", r.bin, "-out", filepath.Join(dir, "out"))
+	r.cmd = exec.Command(filepath.Join(r.bin, "demo"), append([]string{"-bin", r.bin, "-out", filepath.Join(dir, "out")}, args...)...)
 	r.cmd.Env = append(os.Environ(), append([]string{"TMPDIR=" + filepath.Join(dir, "tmp"), "DEMO_KEEP="}, env...)...)
 	r.cmd.Stdout, r.cmd.Stderr = r, r
 	require.NoError(t, r.cmd.Start())

@@ -32,20 +32,13 @@ func (s *stage) playground(ctx context.Context) (string, error) {
 }
 
 // summary closes the demonstration.
-func (s *stage) summary() {
+func (s *stage) summary(closing []string) {
 	if s.keep {
 		s.print("\nNothing is left running.")
 		return
 	}
 	s.print("\n%s %s", s.in(bold, "That was all"), s.in(dim, "("+seconds(time.Since(s.start))+"; nothing is left running)"))
-	for _, line := range []string{
-		"You saw  sessions placed by what they require, a refusal that says why, a token checked by",
-		"         the host, a live picture, and a broker that lost nothing when it was killed.",
-		"Next     make demo DEMO_KEEP=1   leaves all this running, with a session for your browser",
-		"         README.md               how it works",
-		"         deploy/README.md        a broker as a service; deploy/CONFIG.md has every key",
-		"         agent/README.md         the agent on a real DCV host",
-	} {
+	for _, line := range closing {
 		s.print("%s", line)
 	}
 }

@@ -1,6 +1,8 @@
 // Command demo shows what Open Session Manager does, with the real programs: a broker
 // with its defaults, three simulated DCV hosts with their agents, and sessions from
-// their creation to their end, a crash of the broker included. `make demo` runs it.
+// their creation to their end, a crash of the broker included. `make demo` runs it. With
+// -fleet it shows three brokers behind a load balancer, of which one dies in the middle
+// of a stream of requests: `make demo-fleet`.
 //
 // It knows only what a person has: the programs, their files and the client API. It
 // works in a temporary folder and on free ports, and whatever happens it ends every
@@ -32,6 +34,9 @@ type options struct {
 	bin  string // folder of the four programs
 	out  string // folder that keeps the screenshot and the logs
 	keep bool   // leave everything running until interrupted
+
+	fleet  bool   // three brokers instead of one
+	deploy string // folder of the balancer's configuration
 }
 
 func main() {
@@ -46,6 +51,8 @@ func run() int {
 	flag.StringVar(&o.bin, "bin", "bin", "folder of the programs")
 	flag.StringVar(&o.out, "out", filepath.Join("run", "demo"), "folder that keeps the screenshot and the logs")
 	flag.BoolVar(&o.keep, "keep", isOn(os.Getenv("DEMO_KEEP")), "leave everything running until Ctrl-C (also DEMO_KEEP=1)")
+	flag.BoolVar(&o.fleet, "fleet", false, "show three brokers behind a load balancer")
+	flag.StringVar(&o.deploy, "deploy", "deploy", "folder of the load balancer's configuration")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "demo: unexpected argument %q; see demo -help\n", flag.Arg(0))
@@ -65,7 +72,10 @@ func play(ctx context.Context, o options, console *console) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	return s.perform(ctx)
+	if o.fleet {
+		return (&fleet{stage: s}).perform(ctx)
+	}
+	return s.perform(ctx, s.oneBroker())
 }
 
 // finish says how it ended.

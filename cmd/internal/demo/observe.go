@@ -20,8 +20,8 @@ func (s *stage) awaitServers(ctx context.Context) error {
 				s.servers[server.ID] = server.tag("host")
 			}
 		}
-		if len(s.servers) != len(hosts()) {
-			return fmt.Errorf("%d of %d servers are up", len(s.servers), len(hosts()))
+		if len(s.servers) != len(s.hosts) {
+			return fmt.Errorf("%d of %d servers are up", len(s.servers), len(s.hosts))
 		}
 		return nil
 	})

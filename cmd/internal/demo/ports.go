@@ -18,9 +18,17 @@ const (
 	portAttempts = 1000
 )
 
-// freePorts finds ports where nobody listens on this machine.
+// freePorts finds ports for a broker, or for a load balancer.
 func freePorts() (ports, error) {
-	var found []int
+	found, err := unusedPorts(3)
+	if err != nil {
+		return ports{}, err
+	}
+	return ports{client: found[0], agent: found[1], admin: found[2]}, nil
+}
+
+// unusedPorts finds some ports where nobody listens on this machine.
+func unusedPorts(n int) (found []int, err error) {
 	for range portAttempts {
 		port := lowestPort + rand.IntN(portRange)
 		listener, err := net.Listen("tcp", ":"+strconv.Itoa(port))
@@ -28,11 +36,11 @@ func freePorts() (ports, error) {
 			continue
 		}
 		defer listener.Close() // held, so that none is found twice
-		if found = append(found, port); len(found) == 3 {
-			return ports{client: found[0], agent: found[1], admin: found[2]}, nil
+		if found = append(found, port); len(found) == n {
+			return found, nil
 		}
 	}
-	return ports{}, errors.New("no free ports")
+	return nil, errors.New("no free ports")
 }
 
 func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }

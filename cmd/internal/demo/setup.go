@@ -31,7 +31,7 @@ func (s *stage) startBroker(ctx context.Context) (string, error) {
 	if s.ports, err = freePorts(); err != nil {
 		return "", err
 	}
-	err = s.write("broker.properties",
+	err = s.write(s.config,
 		"# Everything else is at its default.",
 		"session-manager-working-path = broker",
 		"client-to-broker-connector-bind-host = 127.0.0.1",
@@ -42,7 +42,7 @@ func (s *stage) startBroker(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s.command(s.program(brokerProgram) + " --config " + s.path("broker.properties"))
+	s.command(s.program(brokerProgram) + " --config " + s.path(s.config))
 	if err := s.runBroker(); err != nil {
 		return "", err
 	}
@@ -51,7 +51,7 @@ func (s *stage) startBroker(ctx context.Context) (string, error) {
 
 // runBroker is also how it comes back after its crash.
 func (s *stage) runBroker() (err error) {
-	s.broker, err = s.procs.start("broker", s.program(brokerProgram), "--config", s.path("broker.properties"))
+	s.broker, err = s.procs.start("broker", s.program(brokerProgram), "--config", s.path(s.config))
 	return err
 }
 
@@ -60,7 +60,7 @@ func (s *stage) runBroker() (err error) {
 func (s *stage) awaitBroker(ctx context.Context) error {
 	return s.await(ctx, "the broker", func(ctx context.Context) error {
 		if s.api == nil {
-			pem, err := os.ReadFile(s.path("broker", "security", "dcvsmbroker_ca.pem"))
+			pem, err := os.ReadFile(s.path(s.work, "security", "dcvsmbroker_ca.pem"))
 			if err != nil {
 				return err
 			}
@@ -106,10 +106,10 @@ func after(output, label string) string {
 // startHosts runs the simulated hosts, and the real agent on each.
 func (s *stage) startHosts(ctx context.Context) (string, error) {
 	arguments := []string{
-		"serve", "--dir", s.path("hosts"), "--hosts", strconv.Itoa(len(hosts())), "--ca-file", s.path("ca.pem"),
+		"serve", "--dir", s.path("hosts"), "--hosts", strconv.Itoa(len(s.hosts)), "--ca-file", s.path("ca.pem"),
 		"--auth-token-verifier", "https://" + local(s.ports.agent) + "/agent/validate-authentication-token",
 	}
-	s.command(s.program(hostProgram) + " serve --dir " + s.path("hosts") + " --hosts 3 ...")
+	s.command(s.program(hostProgram) + " serve --dir " + s.path("hosts") + fmt.Sprintf(" --hosts %d ...", len(s.hosts)))
 	if _, err := s.procs.start("hosts", s.program(hostProgram), arguments...); err != nil {
 		return "", err
 	}
@@ -120,8 +120,8 @@ func (s *stage) startHosts(ctx context.Context) (string, error) {
 	if err := s.write("statement", after(statement, "software-statement: ")); err != nil {
 		return "", err
 	}
-	s.command(s.program(agentProgram) + " --config " + s.path("agent-1", "agent.conf") + "  # and two more")
-	for _, h := range hosts() {
+	s.command(s.program(agentProgram) + " --config " + s.path("agent-1", "agent.conf") + "  # and " + number(len(s.hosts)-1) + " more")
+	for _, h := range s.hosts {
 		if err := s.startAgent(ctx, h); err != nil {
 			return "", err
 		}
@@ -129,10 +129,18 @@ func (s *stage) startHosts(ctx context.Context) (string, error) {
 	if err := s.awaitServers(ctx); err != nil {
 		return "", err
 	}
-	for _, h := range hosts() {
+	for _, h := range s.hosts {
 		s.note("%s  tags: %s", h.name, h.description())
 	}
 	return fmt.Sprintf("%d servers AVAILABLE", len(s.servers)), nil
+}
+
+// number is a small number as a word.
+func number(n int) string {
+	if words := []string{"no", "one", "two", "three", "four", "five", "six"}; n >= 0 && n < len(words) {
+		return words[n]
+	}
+	return strconv.Itoa(n)
 }
 
 func (h host) description() string {
@@ -183,7 +191,7 @@ func (s *stage) startAgent(ctx context.Context, h host) error {
 		fmt.Sprintf("autorun_folder = %q", s.path(name, "autorun")),
 		fmt.Sprintf("data_folder = %q", s.path(name, "data")),
 		"preferred_network_interface = 'lo' # simulated hosts are on this machine only",
-		"broker_update_interval = 1 # seconds; 30 is the default",
+		fmt.Sprintf("broker_update_interval = %d # seconds; 30 is the default", s.every),
 		"max_virtual_sessions = "+strconv.Itoa(h.most),
 		"[log]",
 		fmt.Sprintf("directory = %q", logs)))

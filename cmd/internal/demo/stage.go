@@ -33,7 +33,12 @@ type stage struct {
 	dir   string // temporary; goes away at the end
 	start time.Time
 	ports ports
+	hosts []host
+	every int // seconds between the agents' full reports
 	procs processes
+
+	config string // the file of the broker that admin commands go to
+	work   string // and its working path
 
 	broker   *process
 	viewer   *process // the user who is connected
@@ -61,7 +66,8 @@ func newStage(o options, console *console) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stage{options: o, console: console, dir: dir, start: time.Now(), procs: processes{logs: logs}}, nil
+	return &stage{options: o, console: console, dir: dir, start: time.Now(), procs: processes{logs: logs},
+		hosts: hosts(), every: 1, config: "broker.properties", work: "broker"}, nil
 }
 
 // close ends every process and removes the temporary folder.
@@ -70,13 +76,19 @@ func (s *stage) close() error {
 	return os.RemoveAll(s.dir)
 }
 
+// performance is what is played: a headline, the steps, and what is said in the end.
+type performance struct {
+	headline string
+	steps    []step
+	closing  []string
+}
+
 // perform plays the steps one after the other; the first that fails is the last.
-func (s *stage) perform(ctx context.Context) error {
-	s.print("\n%s", s.in(bold, "Open Session Manager: a broker, three simulated hosts, and sessions from birth to death"))
+func (s *stage) perform(ctx context.Context, p performance) error {
+	s.print("\n%s", s.in(bold, p.headline))
 	s.print("%s", s.in(dim, "A line with $ is what you would type for the same."))
-	steps := s.steps()
-	for i, step := range steps {
-		s.title(i+1, len(steps), step.title)
+	for i, step := range p.steps {
+		s.title(i+1, len(p.steps), step.title)
 		began := time.Now()
 		answer, err := step.do(ctx)
 		if err != nil {
@@ -85,7 +97,7 @@ func (s *stage) perform(ctx context.Context) error {
 		s.answer(answer, time.Since(began))
 	}
 	s.procs.stop()
-	s.summary()
+	s.summary(p.closing)
 	return nil
 }
 
@@ -154,7 +166,7 @@ func (s *stage) curl(path string) string {
 
 // admin runs an admin command against the running broker.
 func (s *stage) admin(ctx context.Context, arguments ...string) (string, error) {
-	s.command(s.program(brokerProgram)+" --config "+s.path("broker.properties"), strings.Join(arguments, " "))
-	all := append([]string{"--config", s.path("broker.properties")}, arguments...)
+	s.command(s.program(brokerProgram)+" --config "+s.path(s.config), strings.Join(arguments, " "))
+	all := append([]string{"--config", s.path(s.config)}, arguments...)
 	return runs(ctx, s.program(brokerProgram), all...)
 }

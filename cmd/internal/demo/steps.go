@@ -22,6 +22,22 @@ type step struct {
 	do    func(context.Context) (answer string, err error)
 }
 
+func (s *stage) oneBroker() performance {
+	return performance{
+		headline: "Open Session Manager: a broker, three simulated hosts, and sessions from birth to death",
+		steps:    s.steps(),
+		closing: []string{
+			"You saw  sessions placed by what they require, a refusal that says why, a token checked by",
+			"         the host, a live picture, and a broker that lost nothing when it was killed.",
+			"Next     make demo DEMO_KEEP=1   leaves all this running, with a session for your browser",
+			"         make demo-fleet         three brokers behind a load balancer, one of which dies",
+			"         README.md               how it works",
+			"         deploy/README.md        a broker as a service; deploy/CONFIG.md has every key",
+			"         agent/README.md         the agent on a real DCV host",
+		},
+	}
+}
+
 func (s *stage) steps() []step {
 	steps := []step{
 		{"Start a broker with nothing configured but its ports", s.startBroker},
@@ -140,7 +156,7 @@ func (s *stage) crash(ctx context.Context) (string, error) {
 	if err := s.api.health(ctx); err == nil {
 		return "", errors.New("the broker still answers")
 	}
-	s.command(s.program(brokerProgram) + " --config " + s.path("broker.properties"))
+	s.command(s.program(brokerProgram) + " --config " + s.path(s.config))
 	began := time.Now()
 	if err := s.runBroker(); err != nil {
 		return "", err
@@ -167,7 +183,7 @@ func (s *stage) crash(ctx context.Context) (string, error) {
 func (s *stage) deleteSessions(ctx context.Context) (string, error) {
 	first := s.sessions[0]
 	s.command(s.dcvsm("delete-session"), "--session-id "+first.ID+" --owner "+first.Owner)
-	s.note("%s", s.in(dim, "and two more"))
+	s.note("%s", s.in(dim, "and "+number(len(s.sessions)-1)+" more"))
 	var requests []deleteRequest
 	for _, session := range s.sessions {
 		requests = append(requests, deleteRequest{session.ID, session.Owner})
