@@ -12,6 +12,8 @@
 //   - header, body and number of connections are bounded, and connections are
 //     accepted at a bounded rate, so that a fleet of agents that reconnects at
 //     once leaves processor time for the API (F15);
+//   - who calls is who connects; a load balancer speaks for others only if it is listed,
+//     in a PROXY protocol header or X-Forwarded-For (Caller; F39);
 //   - the listener survives running out of file descriptors (F24);
 //   - a panic of a handler costs one request (F25).
 package listen

@@ -246,7 +246,9 @@ func (o *operator) restores() {
 	for _, b := range f.brokers {
 		o.supervise(b)
 	}
-	await(t, "the balancer to know", func() error {
+	await(t, "the client to be known again", func() error { return known(f.at(o.front)) })
+	f.api.token = f.api.newToken() // those of before are refused
+	await(t, "the session to be known again", func() error {
 		s, err := f.at(o.front).session(o.session)
 		if err == nil && s.State != "READY" {
 			err = errors.New(s.State)
