@@ -4,7 +4,6 @@ package clustertest
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -56,24 +55,6 @@ type client struct {
 // post sends a request and decodes a 200.
 func post[Out any](c *client, path string, body any) (Out, error) {
 	return send[Out](c, http.MethodPost, path, body)
-}
-
-// try sends a request whose answer nobody waits for beyond ctx.
-func (c *client) try(ctx context.Context, path string, body any) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+path, bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := c.http.Do(request)
-	if err == nil {
-		_ = response.Body.Close()
-	}
-	return err
 }
 
 func send[Out any](c *client, method, path string, body any) (out Out, err error) {

@@ -72,12 +72,6 @@ func newFleet(t *testing.T, n int) *fleet {
 // add starts one more broker and returns when it is ready.
 func (f *fleet) add() *broker {
 	f.t.Helper()
-	return f.addOver(f.store)
-}
-
-// addOver starts one more broker that sees the fleet's store through another one.
-func (f *fleet) addOver(store persistence.Store) *broker {
-	f.t.Helper()
 	name := string(rune('A' + len(f.brokers)))
 	b := &broker{t: f.t, name: name, dir: f.t.TempDir(), log: newLogbook(f.t, "broker "+name)}
 	if len(f.brokers) > 0 {
@@ -96,7 +90,7 @@ func (f *fleet) addOver(store persistence.Store) *broker {
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
 	var err error
-	b.node, err = node.Start(ctx, node.Options{Config: cfg, Logger: logger, Store: store, Source: source,
+	b.node, err = node.Start(ctx, node.Options{Config: cfg, Logger: logger, Store: f.store, Source: source,
 		Audit: func(c *reconcile.Config) { c.Delay, c.Again = 50*time.Millisecond, 2*time.Second }})
 	require.NoError(f.t, err, "broker %s", name)
 	f.t.Cleanup(b.stop)

@@ -89,3 +89,26 @@ func BenchmarkScan(b *testing.B) {
 		require.Equal(b, records, found)
 	}
 }
+
+// What a broker of three reads of 100,000 sessions when the fleet changes: one list of
+// keys, and its third of the records.
+func BenchmarkWalk_AThird(b *testing.B) {
+	const records = 100_000
+	s := open(b)
+	ops := make([]persistence.Op, 0, 1000)
+	for i := range records {
+		if ops = append(ops, put(fmt.Sprintf("%08x-0000-4000-8000-%012x", i, i), 0, string(make([]byte, 700)))); len(ops) == cap(ops) {
+			for _, r := range s.Apply(b.Context(), ops) {
+				require.NoError(b, r.Err)
+			}
+			ops = ops[:0]
+		}
+	}
+	b.ResetTimer()
+	for b.Loop() {
+		n, read := 0, 0
+		require.NoError(b, persistence.Walk(b.Context(), s, "thing", func(string) bool { n++; return n%3 == 0 },
+			func(page []persistence.Record) error { read += len(page); return nil }))
+		require.Equal(b, records/3, read)
+	}
+}
