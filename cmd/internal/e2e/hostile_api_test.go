@@ -186,13 +186,14 @@ func hostileTokens(t *testing.T, b *broker) {
 		"twice":       b.api.token + " " + b.api.token,
 		"not base64":  "ä.ö.ü",
 		"long":        strings.Repeat("a", 10_000),
+		"longer":      strings.Repeat("a", 17_000),
 	}
 	for name, token := range forged {
 		if response, body := b.raw(http.MethodPost, "/describeSessions", token, "{}"); response.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s: %d %.200s", name, response.StatusCode, body)
 		}
 	}
-	response, _ := b.raw(http.MethodPost, "/describeSessions", strings.Repeat("a", 17_000), "{}")
+	response, _ := b.raw(http.MethodPost, "/describeSessions", strings.Repeat("a", 21_000), "{}")
 	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, response.StatusCode)
 
 	wrong := *b.api

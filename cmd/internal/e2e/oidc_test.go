@@ -130,7 +130,7 @@ func TestAuthServer_ARealOpenIDProvider(t *testing.T) {
 		t.Run(algorithm, func(t *testing.T) {
 			t.Parallel()
 			provider := startOpenID(t, algorithm)
-			b := newBroker(t, "enable-authorization-server = false")
+			b := newBroker(t, "enable-authorization-server = false", "log-directory = log")
 			require.Equal(t, "Jwk url registered.\n", b.admin("register-auth-server", "--url", provider.jwks(), "--algorithm", algorithm,
 				"--issuer", provider.issuer, "--audience", "urn:dcv", "--scope", openIDScope))
 			b.start()
@@ -144,6 +144,7 @@ func TestAuthServer_ARealOpenIDProvider(t *testing.T) {
 			tampered := b.as(first[:len(first)-6] + "AAAAAA")
 			require.Contains(t, tampered.refused(http.MethodPost, "/describeSessions", nil, http.StatusUnauthorized), "Invalid access token")
 			b.hasNoTokensOfItsOwn()
+			call[results](b.as(first), http.MethodPost, "/deleteSessions", list{object{"SessionId": "nothing", "Owner": "ann"}})
 
 			provider.tell("rotate")
 			rotated := provider.token()
@@ -159,7 +160,12 @@ func TestAuthServer_ARealOpenIDProvider(t *testing.T) {
 				b.as(token).refused(http.MethodPost, "/describeSessions", nil, http.StatusUnauthorized)
 			}
 			require.Equal(t, "Urls: [ ]\n", b.admin("list-auth-servers"))
-			require.NotContains(t, b.log.String(), first)
+			trail, err := os.ReadFile(filepath.Join(b.dir, "log", "audit.log"))
+			require.NoError(t, err)
+			require.Contains(t, string(trail), `"client":"portal","client_name":"portal","issuer":"`+provider.issuer+`"`, "who it was, and who says so")
+			for _, token := range []string{first, second, rotated} {
+				require.NotContains(t, b.log.String()+string(trail), token)
+			}
 		})
 	}
 }
