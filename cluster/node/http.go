@@ -62,6 +62,9 @@ func (n *Node) openAuthorization(ctx context.Context) error {
 	if !cfg.Authorization.EnableClient {
 		n.log.Warn("authorization is off: whoever reaches the client port controls every session", "key", "enable-authorization")
 	}
+	if cfg.Authorization.EnableClient && !cfg.Authorization.EnableServer {
+		n.log.Warn("the broker issues no access tokens: clients need one of a registered authorization server", "key", "enable-authorization-server")
+	}
 	if !cfg.Authorization.EnableAgent {
 		n.log.Warn("agent authorization is off: whoever reaches the agent port can pose as a DCV server", "key", "enable-agent-authorization")
 	}
