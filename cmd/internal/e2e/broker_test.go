@@ -16,6 +16,7 @@ import (
 // broker is the broker program with its configuration; it may be killed and started again.
 type broker struct {
 	t                                *testing.T
+	site                             *site // where it runs; nil is this machine
 	dir, file                        string
 	program                          string
 	clientPort, agentPort, adminPort int
@@ -29,7 +30,12 @@ type broker struct {
 // newBroker writes a configuration file; settings are lines of it that win over ours.
 func newBroker(t *testing.T, settings ...string) *broker {
 	t.Helper()
-	b := &broker{t: t, program: brokerProgram, dir: t.TempDir(), clientPort: freePort(t), agentPort: freePort(t), adminPort: freePort(t)}
+	return newBrokerAt(t, nil, settings...)
+}
+
+func newBrokerAt(t *testing.T, place *site, settings ...string) *broker {
+	t.Helper()
+	b := &broker{t: t, site: place, program: brokerProgram, dir: t.TempDir(), clientPort: freePort(t), agentPort: freePort(t), adminPort: freePort(t)}
 	b.log = newLogbook(t, "the broker")
 	b.file = filepath.Join(b.dir, "broker.properties")
 	b.configure(settings...)
@@ -41,9 +47,9 @@ func (b *broker) configure(settings ...string) {
 	lines := append([]string{
 		"session-manager-working-path = work",
 		fmt.Sprintf("client-to-broker-connector-https-port = %d", b.clientPort),
-		"client-to-broker-connector-bind-host = 127.0.0.1",
+		"client-to-broker-connector-bind-host = " + b.site.host(),
 		fmt.Sprintf("agent-to-broker-connector-https-port = %d", b.agentPort),
-		"agent-to-broker-connector-bind-host = 127.0.0.1",
+		"agent-to-broker-connector-bind-host = " + b.site.host(),
 		fmt.Sprintf("cli-to-broker-port = %d", b.adminPort),
 		"agent-ping-interval-seconds = 1",
 		"log-level = debug",
@@ -79,7 +85,7 @@ func (b *broker) newStatement() string {
 // start returns when the broker says that it is well.
 func (b *broker) start() {
 	b.t.Helper()
-	b.proc = start(b.t, b.log, b.program, "--config", b.file)
+	b.proc = startAt(b.t, b.site, b.log, b.program, "--config", b.file)
 	await(b.t, "a healthy broker", func() error {
 		if !b.proc.running() {
 			b.t.Fatal("the broker ended instead of starting")
@@ -109,7 +115,7 @@ func (b *broker) healthy() error {
 // admin runs an admin command, which must succeed, and returns what it printed.
 func (b *broker) admin(args ...string) string {
 	b.t.Helper()
-	o := command(b.t, b.program, append([]string{"--config", b.file}, args...)...)
+	o := commandAt(b.t, b.site, b.program, append([]string{"--config", b.file}, args...)...)
 	require.Zero(b.t, o.code, "%v: %s", args, o.stderr)
 	return o.stdout
 }
@@ -132,10 +138,10 @@ func (b *broker) caFile() string {
 	return filepath.Join(b.dir, "work", "security", "dcvsmbroker_ca.pem")
 }
 
-func (b *broker) url() string { return fmt.Sprintf("https://127.0.0.1:%d", b.clientPort) }
+func (b *broker) url() string { return fmt.Sprintf("https://%s:%d", b.site.host(), b.clientPort) }
 
 func (b *broker) agentURL(path string) string {
-	return fmt.Sprintf("https://127.0.0.1:%d%s", b.agentPort, path)
+	return "https://" + b.agentAddress() + path
 }
 
-func (b *broker) agentAddress() string { return fmt.Sprintf("127.0.0.1:%d", b.agentPort) }
+func (b *broker) agentAddress() string { return fmt.Sprintf("%s:%d", b.site.host(), b.agentPort) }

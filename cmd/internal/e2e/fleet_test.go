@@ -27,10 +27,20 @@ import (
 // memory that know all brokers; and clients that do so, too.
 type fleet struct {
 	t       *testing.T
+	terrain terrain
 	consul  *consultest.Server
 	brokers []*broker
 	hosts   map[string]*simulated
 	api     *client // with a token; of no broker in particular
+}
+
+// terrain is how a fleet differs from one on this machine with quick agents.
+type terrain struct {
+	network  *network
+	settings []string
+	agents   agent.Timing
+	limits   agent.Limits
+	fronts   func(*fleet) []string // of the agents; see simulation
 }
 
 // startFleet runs n brokers and some hosts, which all brokers show.
@@ -42,8 +52,14 @@ func startFleet(t *testing.T, n, hosts int) *fleet {
 // startFleetOf runs brokers of several programs.
 func startFleetOf(t *testing.T, hosts int, programs ...string) *fleet {
 	t.Helper()
+	return startFleetOn(t, terrain{agents: quick, limits: agent.Limits{MaxVirtual: -1, MaxPerUser: -1, MaxConsole: 1},
+		settings: []string{"agent-ping-interval-seconds = 1"}}, hosts, programs...)
+}
+
+func startFleetOn(t *testing.T, on terrain, hosts int, programs ...string) *fleet {
+	t.Helper()
 	long(t, "it needs a fleet of processes")
-	f := &fleet{t: t, consul: consultest.Start(t, consultest.Options{}), hosts: map[string]*simulated{}}
+	f := &fleet{t: t, terrain: on, consul: consultest.Start(t, on.network.consul()), hosts: map[string]*simulated{}}
 	for _, program := range programs {
 		f.addOf(program)
 	}
@@ -58,7 +74,11 @@ func startFleetOf(t *testing.T, hosts int, programs ...string) *fleet {
 		name := fmt.Sprintf("host-%d", i)
 		home := f.brokers[i%len(f.brokers)]
 		home.statementFile = first.statementFile
-		f.hosts[name] = home.simulate(name, agent.Limits{MaxVirtual: -1, MaxPerUser: -1, MaxConsole: 1}, f.without(home)...)
+		how := simulation{timing: on.agents, dial: on.network.agentDialer(i)}
+		if on.fronts != nil {
+			how.fronts = on.fronts(f)
+		}
+		f.hosts[name] = home.simulateWith(name, on.limits, how, f.without(home)...)
 	}
 	f.awaitHosts(f.brokers...)
 	return f
@@ -83,11 +103,12 @@ func (f *fleet) addOf(program string) *broker {
 // prepare configures one more broker, settings winning over ours.
 func (f *fleet) prepare(settings ...string) *broker {
 	f.t.Helper()
-	b := newBroker(f.t, append([]string{
+	place := f.terrain.network.brokerSite(len(f.brokers))
+	b := newBrokerAt(f.t, place, append([]string{
 		"consul-address = " + f.consul.Address(),
 		fmt.Sprintf("broker-to-broker-port = %d", freePort(f.t)),
-		"broker-to-broker-bind-host = 127.0.0.1",
-		"agent-ping-interval-seconds = 1"}, settings...)...)
+		"broker-to-broker-bind-host = " + place.host(),
+	}, slices.Concat(f.terrain.settings, settings)...)...)
 	if len(f.brokers) > 0 { // as an operator does it
 		to := filepath.Join(b.dir, "work", "security")
 		require.NoError(f.t, os.MkdirAll(to, 0o700))
@@ -142,6 +163,8 @@ type load struct {
 	down     map[*broker]bool  // clients of a load balancer are not sent there
 	accepted map[string]string // session id -> owner
 	deleted  map[string]bool   // true: answered; false: asked
+	kept     map[string]bool   // not for clients to delete
+	pace     time.Duration     // a worker's rest after each request
 	requests int
 	retried  map[string]int // why a request was sent to another broker
 	failed   []string       // requests that failed twice
@@ -149,8 +172,10 @@ type load struct {
 	good     map[string][]time.Time // when requests of a kind succeeded
 }
 
-func (f *fleet) load(clients int) *load {
-	l := &load{f: f, seed: uint64(time.Now().UnixNano()), down: map[*broker]bool{}, accepted: map[string]string{}, deleted: map[string]bool{},
+func (f *fleet) load(clients int) *load { return f.pacedLoad(clients, 0) }
+
+func (f *fleet) pacedLoad(clients int, pace time.Duration) *load {
+	l := &load{f: f, pace: pace, seed: uint64(time.Now().UnixNano()), down: map[*broker]bool{}, accepted: map[string]string{}, deleted: map[string]bool{}, kept: map[string]bool{},
 		retried: map[string]int{}, slowest: map[string]time.Duration{}, good: map[string][]time.Time{}}
 	f.t.Logf("seed %d", l.seed)
 	l.ctx, l.halt = context.WithCancel(f.t.Context())
@@ -168,6 +193,7 @@ func (l *load) stop() {
 
 func (l *load) work(worker int, random *rand.Rand) {
 	for n := 0; l.ctx.Err() == nil; n++ {
+		rest(l.ctx, l.pace)
 		switch id, owner := l.pick(); {
 		case id != "" && random.IntN(4) == 0:
 			l.delete(id, owner, random)
@@ -179,12 +205,25 @@ func (l *load) work(worker int, random *rand.Rand) {
 	}
 }
 
+// rest waits unless the context ends.
+func rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
 func (l *load) create(owner string, random *rand.Rand) {
 	var out results
 	if !l.request("create", random, "/createSessions", list{virtual(owner)}, &out) {
 		return
 	}
 	if len(out.SuccessfulList) != 1 {
+		if code := out.UnsuccessfulList[0].FailureCode; code == "NO_SERVER" && l.f.terrain.limits.MaxVirtual > 0 {
+			return // the hosts are full, as some stories want them to be
+		}
 		l.fail("create: %+v", out.UnsuccessfulList)
 		return
 	}
@@ -340,12 +379,42 @@ func (l *load) fail(format string, args ...any) {
 	l.failed = append(l.failed, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
+// own counts a session as accepted that somebody else made and nobody deletes.
+func (l *load) own(id, owner string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.accepted[id], l.kept[id] = owner, true
+}
+
+// keep is own for the answer of a create.
+func (l *load) keep(owner string, a answer) {
+	var out results
+	if err := json.Unmarshal(a.body, &out); err == nil {
+		for _, s := range out.SuccessfulList {
+			l.own(s.ID, owner)
+		}
+	}
+}
+
 // pick takes any accepted session that nobody deletes.
 func (l *load) pick() (id, owner string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for id, owner := range l.accepted {
-		if _, over := l.deleted[id]; !over {
+		if _, over := l.deleted[id]; !over && !l.kept[id] {
+			return id, owner
+		}
+	}
+	return "", ""
+}
+
+// take is pick for somebody who is about to delete the session.
+func (l *load) take() (id, owner string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, owner := range l.accepted {
+		if _, over := l.deleted[id]; !over && !l.kept[id] {
+			l.deleted[id] = false
 			return id, owner
 		}
 	}

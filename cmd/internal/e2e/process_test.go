@@ -63,7 +63,13 @@ type process struct {
 // start runs a program until stop, kill or the end of the test.
 func start(t *testing.T, log *logbook, name string, args ...string) *process {
 	t.Helper()
-	cmd := exec.Command(program(t, name), args...)
+	return startAt(t, nil, log, name, args...)
+}
+
+func startAt(t *testing.T, place *site, log *logbook, name string, args ...string) *process {
+	t.Helper()
+	argv := place.inside(program(t, name), args...)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = ownGroup()
 	cmd.Env = environment()
@@ -126,10 +132,15 @@ type outcome struct {
 // command runs a program to its end.
 func command(t *testing.T, name string, args ...string) outcome {
 	t.Helper()
-	path := program(t, name) // built first, which may take its time
+	return commandAt(t, nil, name, args...)
+}
+
+func commandAt(t *testing.T, place *site, name string, args ...string) outcome {
+	t.Helper()
+	argv := place.inside(program(t, name), args...) // built first, which may take its time
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, args...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.SysProcAttr = ownGroup()

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -29,18 +30,37 @@ type simulated struct {
 // the alternative brokers as well.
 func (b *broker) simulate(name string, limits agent.Limits, alternatives ...*broker) *simulated {
 	b.t.Helper()
-	brokers := []string{b.agentAddress()}
-	for _, other := range alternatives {
-		brokers = append(brokers, other.agentAddress())
+	return b.simulateWith(name, limits, simulation{timing: quick}, alternatives...)
+}
+
+// quick agents make stories short.
+var quick = agent.Timing{Report: time.Second, Debounce: 20 * time.Millisecond, RetryBase: 50 * time.Millisecond, RetryLimit: 200 * time.Millisecond, RefusedLimit: time.Second}
+
+// simulation is how an agent differs from the usual one.
+type simulation struct {
+	timing agent.Timing // zero is as in the field
+	// fronts are addresses of load balancers, which the agent knows instead of the brokers.
+	fronts []string
+	dial   func(ctx context.Context, network, address string) (net.Conn, error) // nil is the ordinary way
+}
+
+func (b *broker) simulateWith(name string, limits agent.Limits, how simulation, alternatives ...*broker) *simulated {
+	b.t.Helper()
+	brokers := how.fronts
+	if brokers == nil {
+		brokers = []string{b.agentAddress()}
+		for _, other := range alternatives {
+			brokers = append(brokers, other.agentAddress())
+		}
 	}
 	s := &simulated{t: b.t, name: name, dcv: fake.New(nil), limits: limits}
 	log := newLogbook(b.t, "the agent of "+name)
 	logger := slog.New(slog.NewTextHandler(log, nil))
-	transport := &http.Transport{TLSClientConfig: b.trust(), DisableKeepAlives: true}
+	transport := &http.Transport{TLSClientConfig: b.trust(), DisableKeepAlives: true, DialContext: how.dial}
 	var err error
 	s.agent, err = agent.New(agent.Config{
 		Brokers:   brokers,
-		Transport: agent.NewTransport(b.trust(), nil),
+		Transport: agent.NewTransport(b.trust(), how.dial),
 		Tokens: enroll.New(enroll.Config{Brokers: brokers, StatementPath: b.statementFile, ClientName: name,
 			Client: &http.Client{Transport: transport, Timeout: 10 * time.Second}, Logger: logger}),
 		Driver: s.dcv,
@@ -48,7 +68,7 @@ func (b *broker) simulate(name string, limits agent.Limits, alternatives ...*bro
 			Os: &messages.Os{Family: "linux"}, Tags: map[string]string{"host": name}}},
 		Identity: identity.InMemory("", "boot-1"),
 		Limits:   limits,
-		Timing:   agent.Timing{Report: time.Second, Debounce: 20 * time.Millisecond, RetryBase: 50 * time.Millisecond, RetryLimit: 200 * time.Millisecond, RefusedLimit: time.Second},
+		Timing:   how.timing,
 		Version:  "simulated",
 		Logger:   logger,
 	})

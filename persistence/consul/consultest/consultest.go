@@ -26,6 +26,10 @@ type Options struct {
 	// VerifyClients makes HTTPS ask for a certificate of CAFile's authority. The server's
 	// own is shown by what waits for it, so it must do for clients, too.
 	VerifyClients bool
+	// Host is where the API listens; default 127.0.0.1. Wrapper is a command that is to
+	// execute the program, as `ip netns exec NAME` does in a network namespace.
+	Host    string
+	Wrapper []string
 }
 
 // Start runs one server until the test is over and returns when it has a leader.

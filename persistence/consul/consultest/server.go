@@ -1,6 +1,7 @@
 package consultest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,7 +40,9 @@ type Server struct {
 var errEnded = errors.New("consultest: consul ended")
 
 // Address is host:port of the HTTP or HTTPS API.
-func (s *Server) Address() string { return "127.0.0.1:" + strconv.Itoa(s.api) }
+func (s *Server) Address() string { return s.host() + ":" + strconv.Itoa(s.api) }
+
+func (s *Server) host() string { return cmp.Or(s.options.Host, "127.0.0.1") }
 
 // RPCAddress is host:port under which the other servers know this one, and which
 // Consul names as its leader's.
@@ -131,7 +135,9 @@ func (s *Server) run() error {
 	if err := s.configure(); err != nil {
 		return err
 	}
-	cmd := exec.Command(s.program, s.arguments()...)
+	argv := append(slices.Clone(s.options.Wrapper), s.program)
+	argv = append(argv, s.arguments()...)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	dieWithUs(cmd)
 	started := make(chan error, 1)
@@ -158,7 +164,7 @@ func (s *Server) run() error {
 func (s *Server) arguments() []string {
 	return []string{
 		"agent", "-server", "-bootstrap-expect=" + strconv.Itoa(s.size), "-node=s" + strconv.Itoa(s.number),
-		"-data-dir=" + s.dataFolder(), "-config-file=" + s.configFile(), "-bind=127.0.0.1", "-client=127.0.0.1",
+		"-data-dir=" + s.dataFolder(), "-config-file=" + s.configFile(), "-bind=127.0.0.1", "-client=" + s.host(),
 		"-server-port=" + strconv.Itoa(s.rpc), "-serf-lan-port=" + strconv.Itoa(s.gossip), "-serf-wan-port=-1",
 		"-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1",
 		"-retry-join=127.0.0.1:" + strconv.Itoa(s.join), "-retry-interval=1s", "-log-level=warn",
