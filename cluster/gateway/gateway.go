@@ -17,13 +17,8 @@ import (
 	"opensessionmanager/messages"
 )
 
-const (
-	// patience is how long a request waits while this broker may be behind the others:
-	// long enough for a broker that died to be taken out of the view.
-	patience = 2 * time.Second
-	// lookAgain is how often it looks meanwhile.
-	lookAgain = 5 * time.Millisecond
-)
+// lookAgain is how often a request looks that waits for this broker to be up to date.
+const lookAgain = 5 * time.Millisecond
 
 // Asker reaches grains; *fleet.Fleet implements it.
 type Asker interface {
@@ -35,12 +30,19 @@ type Reader interface {
 	Snapshot() *roster.Snapshot
 	// Behind is nil while the picture shows all that any broker has answered.
 	Behind() error
+	// Contact is nil while this broker may act for the fleet.
+	Contact() error
+	// StoreFails says that nothing can be stored from here at the moment.
+	StoreFails() bool
 }
 
 // Config bounds what one broker does at once.
 type Config struct {
 	// Wait is how long a request may take; asking for a screenshot takes the longest.
 	Wait time.Duration
+	// Patience is how much of that a request waits while this broker may be behind the
+	// others: long enough for a broker that died to be taken out of the view.
+	Patience time.Duration
 	// MaxInFlight is how many items of all requests may be under way: no queue below
 	// is bounded by the library, so this one is.
 	MaxInFlight int
@@ -50,7 +52,7 @@ type Config struct {
 
 // DefaultConfig holds our choices.
 func DefaultConfig() Config {
-	return Config{Wait: 25 * time.Second, MaxInFlight: 20_000, Screenshots: 32}
+	return Config{Wait: 25 * time.Second, Patience: 2 * time.Second, MaxInFlight: 20_000, Screenshots: 32}
 }
 
 // Gateway implements the fleet as http/rest sees it.
@@ -78,9 +80,17 @@ func (g *Gateway) Snapshot() (*roster.Snapshot, *messages.Refusal) {
 	return g.reader.Snapshot(), nil
 }
 
-// upToDate waits for at most patience until the picture shows everything.
-func (g *Gateway) upToDate() bool {
-	if g.reader.Behind() == nil {
+// upToDate waits for a while until the picture shows everything.
+func (g *Gateway) upToDate() bool { return within(g.cfg.Patience, g.reader.Behind) }
+
+// inContact waits for a while until this broker may act for the fleet. Without
+// that nothing is asked of grains: who owns them is not known here, and the question
+// would wait in vain until the client has gone.
+func (g *Gateway) inContact() bool { return within(g.cfg.Patience, g.reader.Contact) }
+
+// within says whether what is wrong becomes nil in time.
+func within(patience time.Duration, wrong func() error) bool {
+	if wrong() == nil {
 		return true
 	}
 	look := time.NewTicker(lookAgain)
@@ -90,7 +100,7 @@ func (g *Gateway) upToDate() bool {
 	for {
 		select {
 		case <-look.C:
-			if g.reader.Behind() == nil {
+			if wrong() == nil {
 				return true
 			}
 		case <-end.C:
@@ -104,8 +114,22 @@ func behind() *messages.Refusal {
 		Detail: "this broker may not have seen yet what others answered"}
 }
 
-// CreateSessions has each session's grain come to life.
+func outOfContact() *messages.Refusal {
+	return &messages.Refusal{Code: messages.CodeNotReady, RetryAfterMs: 1000,
+		Detail: "this broker is out of contact with the fleet"}
+}
+
+// CreateSessions has each session's grain come to life, unless it is known that it could
+// not be kept: then the client is told so at once instead of after the store's time limit.
 func (g *Gateway) CreateSessions(ctx context.Context, in []*messages.CreateSession) []*messages.SessionResult {
+	if len(in) > 0 && g.inContact() && g.reader.StoreFails() {
+		out := make([]*messages.SessionResult, len(in))
+		for i := range out {
+			out[i] = &messages.SessionResult{Outcome: &messages.SessionResult_Refusal{Refusal: &messages.Refusal{
+				Code: messages.CodeStoreUnavailable, Detail: "the store does not take anything at the moment", RetryAfterMs: 1000}}}
+		}
+		return out
+	}
 	out := sessions(g.ask(ctx, len(in), func(i int) fleet.Call { return sessionCall(in[i].GetSessionId(), in[i]) }))
 	g.withdraw(in, out)
 	return out
@@ -156,8 +180,14 @@ func hostRequestID() string {
 // must not wake a grain, let alone read the store.
 func (g *Gateway) known(ctx context.Context, n int, item func(int) (string, proto.Message)) []*messages.SessionResult {
 	complete := g.upToDate()
-	snapshot := g.reader.Snapshot()
 	out := make([]*messages.SessionResult, n)
+	if !complete && g.reader.Contact() != nil {
+		for i := range out {
+			out[i] = &messages.SessionResult{Outcome: &messages.SessionResult_Refusal{Refusal: outOfContact()}}
+		}
+		return out
+	}
+	snapshot := g.reader.Snapshot()
 	var ask []int
 	for i := range n {
 		id, _ := item(i)
@@ -188,8 +218,14 @@ func (g *Gateway) CloseServers(ctx context.Context, in []*messages.CloseServer) 
 
 func (g *Gateway) servers(ctx context.Context, n int, item func(int) (string, proto.Message)) []*messages.ServerResult {
 	complete := g.upToDate()
-	snapshot := g.reader.Snapshot()
 	out := make([]*messages.ServerResult, n)
+	if !complete && g.reader.Contact() != nil {
+		for i := range out {
+			out[i] = &messages.ServerResult{Outcome: &messages.ServerResult_Refusal{Refusal: outOfContact()}}
+		}
+		return out
+	}
+	snapshot := g.reader.Snapshot()
 	var ask []int
 	for i := range n {
 		id, _ := item(i)
@@ -217,12 +253,11 @@ func (g *Gateway) ask(ctx context.Context, n int, call func(int) fleet.Call) []a
 	if n == 0 {
 		return nil
 	}
+	if !g.inContact() {
+		return all(n, outOfContact())
+	}
 	if !g.enter(n) {
-		answers := make([]any, n)
-		for i := range answers {
-			answers[i] = &messages.Refusal{Code: messages.CodeBusy, Detail: "the broker has too much under way", RetryAfterMs: 1000}
-		}
-		return answers
+		return all(n, &messages.Refusal{Code: messages.CodeBusy, Detail: "the broker has too much under way", RetryAfterMs: 1000})
 	}
 	defer g.leave(n)
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.Wait)
@@ -232,6 +267,15 @@ func (g *Gateway) ask(ctx context.Context, n int, call func(int) fleet.Call) []a
 		calls[i] = call(i)
 	}
 	return g.grains.Ask(ctx, calls)
+}
+
+// all is the same answer n times.
+func all(n int, refusal *messages.Refusal) []any {
+	answers := make([]any, n)
+	for i := range answers {
+		answers[i] = refusal
+	}
+	return answers
 }
 
 func (g *Gateway) enter(n int) bool {

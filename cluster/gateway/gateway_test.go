@@ -51,10 +51,16 @@ func (g *grains) calls() []fleet.Call {
 	return append([]fleet.Call(nil), g.asked...)
 }
 
-type picture struct{ snapshot *roster.Snapshot }
+type picture struct {
+	snapshot   *roster.Snapshot
+	contact    error
+	storeFails bool
+}
 
 func (p picture) Snapshot() *roster.Snapshot { return p.snapshot }
-func (p picture) Behind() error              { return nil }
+func (p picture) Behind() error              { return p.contact }
+func (p picture) Contact() error             { return p.contact }
+func (p picture) StoreFails() bool           { return p.storeFails }
 
 // of is a roster with sessions in the given states on server a.
 func of(states ...messages.SessionState) picture {
@@ -63,7 +69,7 @@ func of(states ...messages.SessionState) picture {
 	for i, state := range states {
 		b.PutSession(&messages.SessionView{Id: fmt.Sprint("s-", i), DcvId: fmt.Sprint("dcv-", i), ServerId: "a", State: state, Version: 1})
 	}
-	return picture{b.Snapshot()}
+	return picture{snapshot: b.Snapshot()}
 }
 
 // echo answers with the id that was asked.
@@ -90,6 +96,41 @@ func TestCreate_AnswersStandWhereTheItemsStood(t *testing.T) {
 	require.Equal(t, "a", out[0].GetSession().GetId())
 	require.Equal(t, messages.CodeNoServer, out[1].GetRefusal().GetCode())
 	require.Equal(t, "c", out[2].GetSession().GetId())
+}
+
+// F5: who may not act for the fleet asks no grain, and says so before its clients give up.
+func TestChanges_OutOfContactAreRefusedUnasked(t *testing.T) {
+	t.Parallel()
+	asked := &grains{answer: echo}
+	reader := of(messages.SessionState_SESSION_STATE_READY)
+	reader.contact = errors.New("nobody confirms the view")
+	cfg := DefaultConfig()
+	cfg.Patience = 10 * time.Millisecond
+	g := New(asked, reader, cfg)
+	refused := func(out []*messages.SessionResult) {
+		t.Helper()
+		require.Equal(t, messages.CodeNotReady, out[0].GetRefusal().GetCode())
+		require.Positive(t, out[0].GetRefusal().GetRetryAfterMs())
+	}
+	refused(g.CreateSessions(t.Context(), []*messages.CreateSession{create("a")}))
+	refused(g.DeleteSessions(t.Context(), []*messages.DeleteSession{{SessionId: "s-0"}}))
+	refused(g.DeleteSessions(t.Context(), []*messages.DeleteSession{{SessionId: "unknown"}}))
+	servers := g.CloseServers(t.Context(), []*messages.CloseServer{{ServerId: "a"}})
+	require.Equal(t, messages.CodeNotReady, servers[0].GetRefusal().GetCode())
+	require.Empty(t, asked.calls())
+}
+
+// F19: what could not be kept is refused at once, not after the store's time limit.
+func TestCreate_WhileTheStoreFailsIsRefusedUnasked(t *testing.T) {
+	t.Parallel()
+	asked := &grains{answer: echo}
+	reader := of()
+	reader.storeFails = true
+	out := New(asked, reader, DefaultConfig()).CreateSessions(t.Context(), []*messages.CreateSession{create("a"), create("b")})
+	for _, r := range out {
+		require.Equal(t, messages.CodeStoreUnavailable, r.GetRefusal().GetCode())
+	}
+	require.Empty(t, asked.calls())
 }
 
 // F41: a create whose outcome nobody knows is taken back.

@@ -153,7 +153,7 @@ func (n *Node) load(ctx context.Context) error {
 		return err
 	}
 	actors.Start(n.deps, builder)
-	n.gateway = gateway.New(n.fleet, picture{n.deps.Roster, n.fleet}, gateway.DefaultConfig())
+	n.gateway = gateway.New(n.fleet, picture{n.deps.Roster, n}, gateway.DefaultConfig())
 	n.serveAPI()
 	if err := n.fleet.Join(ctx); err != nil {
 		return err
@@ -172,7 +172,7 @@ func (n *Node) load(ctx context.Context) error {
 // picture is this broker's roster as the gateway reads it.
 type picture struct {
 	*actors.Roster
-	fleet *fleet.Fleet
+	node *Node
 }
 
 // Behind is nil while the roster shows all that any broker has answered: it hears from
@@ -181,8 +181,17 @@ func (p picture) Behind() error {
 	if err := p.Roster.Behind(); err != nil {
 		return err
 	}
-	return p.fleet.Contact()
+	return p.Contact()
 }
+
+// Contact is nil while this broker may act for the fleet.
+func (p picture) Contact() error { return p.node.fleet.Contact() }
+
+// StoreFails says that nothing can be stored from here.
+func (p picture) StoreFails() bool { return p.node.storeFails() }
+
+// errLeftBehind: the fleet went on without this broker while it started.
+var errLeftBehind = errors.New("the fleet went on without this broker")
 
 // catchUp waits until this broker shows what every other one has answered.
 func (n *Node) catchUp(ctx context.Context) error {
@@ -193,6 +202,8 @@ func (n *Node) catchUp(ctx context.Context) error {
 	for n.deps.Roster.Behind() != nil {
 		select {
 		case <-look.C:
+		case <-n.fleet.Removed():
+			return errLeftBehind
 		case <-ctx.Done():
 			return errors.New("the other brokers did not send what they know in time")
 		}
