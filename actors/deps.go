@@ -76,7 +76,7 @@ func DefaultConfig() Config {
 		},
 		Reservation: 30 * time.Second, Grace: 30 * time.Second, DropServer: 30 * time.Minute,
 		QueueSize: 1000, Probe: 3 * time.Second, Command: 20 * time.Second,
-		BrokerVersion: "dev", PingInterval: 5 * time.Second,
+		BrokerVersion: "dev", PingInterval: 4 * time.Second,
 	}
 }
 

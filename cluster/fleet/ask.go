@@ -19,6 +19,10 @@ const resend = time.Second
 // lastCopies is how long a refusal waits for what the other copies of its question bring.
 const lastCopies = 300 * time.Millisecond
 
+// lostAfter is for how long a broker is out of contact with the fleet before it stops
+// waiting for answers: nobody can tell whether there will be any.
+const lostAfter = 3 * resend
+
 // deadPause is how long a grain that just ended is given to be forgotten.
 const deadPause = 5 * time.Millisecond
 
@@ -68,6 +72,7 @@ func (a *asking) Stop(*actor.PID) {}
 // certainly reached nobody, and when another broker does not answer for a second.
 // A question that was sent more than once is refused only when each copy was: as long as
 // one may still be acted upon, a refusal of another one would be a lie.
+// A broker that is out of contact with the fleet gives up early.
 func (f *Fleet) Ask(ctx context.Context, calls []Call) []any {
 	a := &asking{answers: make(chan answer, 4*len(calls)+16)}
 	self, _ := f.system.ProcessRegistry.Add(a, askName+f.system.ProcessRegistry.NextId())
@@ -116,6 +121,7 @@ func (r *round) wait(ctx context.Context, answers <-chan answer) {
 	changed := r.f.viewChanged()
 	again := time.NewTimer(resend)
 	defer again.Stop()
+	var lost time.Duration
 	for r.open > 0 {
 		select {
 		case a := <-answers:
@@ -128,11 +134,22 @@ func (r *round) wait(ctx context.Context, answers <-chan answer) {
 			})
 		case <-again.C:
 			again.Reset(resend)
+			if lost = r.f.lostFor(lost); lost >= lostAfter {
+				return
+			}
 			r.sendAgain(func(i int, _ *membership.View) bool { return r.sent[i].owner != r.f.self.ID })
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// lostFor counts the time without contact, in steps of resend.
+func (f *Fleet) lostFor(before time.Duration) time.Duration {
+	if f.Contact() == nil {
+		return 0
+	}
+	return before + resend
 }
 
 func (r *round) take(a answer) {

@@ -34,6 +34,9 @@ func (f *Fleet) probe(ctx context.Context, m membership.Member) error {
 		if pong.GetEpoch() != f.source.Current().Epoch {
 			return fmt.Errorf("fleet: %s: %w", m.Address, membership.ErrOtherEpoch)
 		}
+		if pong.GetConfirmed() {
+			return fmt.Errorf("fleet: %s: %w", m.Address, membership.ErrConfirmed)
+		}
 		return nil
 	case <-ctx.Done():
 	}
@@ -41,6 +44,13 @@ func (f *Fleet) probe(ctx context.Context, m membership.Member) error {
 		return fmt.Errorf("fleet: %s: %w: nobody listens there", m.Address, membership.ErrGone)
 	}
 	return fmt.Errorf("fleet: %s does not answer: %w", m.Address, ctx.Err())
+}
+
+// confirmed says whether the registry itself confirms this broker's view. A source
+// without a registry has only the brokers' word.
+func (f *Fleet) confirmed() bool {
+	source, registered := f.source.(membership.Registered)
+	return registered && source.Confirmed()
 }
 
 // isRefused: the machine is there and nobody listens on the port.

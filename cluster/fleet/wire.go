@@ -138,7 +138,7 @@ func (c courier) warnUnknown(name string, err error) {
 // pong answers a probe: this process lives, and which view it has.
 func (c courier) pong(ctx actor.Context, env *messages.Envelope, msg proto.Message) {
 	if _, ok := msg.(*messages.Ping); ok && env.GetSender() != nil {
-		ctx.Send(env.GetSender(), &messages.Pong{MemberId: c.f.self.ID, Epoch: c.f.source.Current().Epoch})
+		ctx.Send(env.GetSender(), &messages.Pong{MemberId: c.f.self.ID, Epoch: c.f.source.Current().Epoch, Confirmed: c.f.confirmed()})
 	}
 }
 

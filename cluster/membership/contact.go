@@ -28,6 +28,12 @@ func (k *Keeper) Contact() error {
 	return fmt.Errorf("%w for %v", ErrNoContact, k.unconfirmed(now).Round(time.Millisecond))
 }
 
+// Confirmed implements Registered.
+func (k *Keeper) Confirmed() bool {
+	at := k.confirmed.Load()
+	return at != nil && age(k.opt.Now(), *at) <= k.opt.TTL*2/3
+}
+
 func (k *Keeper) majority(now time.Time) bool {
 	agree := 1
 	for _, p := range k.probes {

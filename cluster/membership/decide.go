@@ -16,6 +16,7 @@ const rebuildStep = 100
 // rules are the times by which decide goes.
 type rules struct {
 	grace     time.Duration // how long the registry must have missed a member
+	orphaned  time.Duration // how long it must have missed one that lives
 	pace      time.Duration // before a member is removed that is silent, not proven gone
 	settle    time.Duration // before the first view, if nobody else is there
 	wait      time.Duration // before the first view, if others are there who should have one
@@ -198,6 +199,11 @@ func (s *situation) dead(d *document) (id, why string) {
 		hesitate = s.isolation
 	}
 	for _, m := range d.Members {
+		if m.ID != s.self.ID && !settling && s.missedFor(m.ID, s.orphaned) {
+			// Alive or not, it has no contact with the registry, nor with the store that is
+			// there as a rule: what it owns nobody can change while it is a member.
+			return m.ID, "the registry has missed it for long"
+		}
 		if m.ID == s.self.ID || !s.silent(m.ID) || settling && !s.probes[m.ID].gone {
 			continue
 		}

@@ -133,6 +133,14 @@ func TestDecide_Table(t *testing.T) {
 			s.lose("b")
 			s.left["c"], s.removal = true, noon
 		}, []string{"a", "b"}},
+		"one that answers is not, though the registry misses it": {func(s *situation) {
+			s.lose("b")
+			s.absent["b"], s.probes["b"] = ago(s.orphaned-1), probed{at: noon}
+		}, nil},
+		"but it is when that lasts": {func(s *situation) {
+			s.lose("b")
+			s.absent["b"], s.probes["b"] = ago(s.orphaned), probed{at: noon}
+		}, []string{"a", "c"}},
 		"a newcomer and a removal are one step": {func(s *situation) { s.lose("b"); s.healthy["d"] = entry("d") }, []string{"a", "c", "d"}},
 		"a document that is gone is written anew": {func(s *situation) { s.stored = nil; s.lose("b"); s.healthy["d"] = entry("d") },
 			[]string{"a", "b", "c", "d"}},
@@ -297,6 +305,9 @@ func checkProposal(t *rapid.T, s *situation, p *proposal) {
 	require.Equal(t, id, p.removed)
 	require.True(t, p.next.removed(id))
 	if s.left[id] {
+		return
+	}
+	if s.missedFor(id, s.orphaned) {
 		return
 	}
 	require.GreaterOrEqual(t, s.probes[id].failures, 2, "nobody is removed who answered")

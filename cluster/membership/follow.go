@@ -32,7 +32,7 @@ func (k *Keeper) observe() {
 		entries, index, err := k.registry.Healthy(ctx, after, k.opt.Heartbeat)
 		if err == nil {
 			k.mu.Lock()
-			k.listed(entries, asked, k.opt.Now())
+			k.listed(entries, asked, k.opt.Now(), k.opt.TTL)
 			k.mu.Unlock()
 			k.look()
 		}
@@ -113,17 +113,21 @@ func (k *Keeper) report(o *outage, err error) {
 func (k *Keeper) trouble() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return cmp.Or(k.documents.err, k.listings.err, k.writes.err, k.beats.err, errNotTaken)
+	return cmp.Or(k.documents.err, k.listings.err, k.writes.err, k.beats.err, k.unreached.err, errNotTaken)
 }
 
 var errNotTaken = errors.New("no view holds this broker yet")
 
 // outage is one that an operator should know of, but not every second.
 type outage struct {
-	what  string
-	err   error
-	since time.Time
-	said  time.Time
+	begins, ends string // lines of the log
+	err          error
+	since        time.Time
+	said         time.Time
+}
+
+func registryOutage(what string) outage {
+	return outage{begins: "the registry does not serve, trying on: " + what, ends: "the registry serves again: " + what}
 }
 
 // sayAgain is the time between two lines about the same outage.
@@ -134,8 +138,8 @@ func (o *outage) note(log *slog.Logger, now time.Time, err error) {
 	case err == nil && o.err == nil:
 		return
 	case err == nil:
-		log.Info("the registry serves again: "+o.what, "after", now.Sub(o.since).Round(time.Millisecond))
-		*o = outage{what: o.what}
+		log.Info(o.ends, "after", now.Sub(o.since).Round(time.Millisecond))
+		*o = outage{begins: o.begins, ends: o.ends}
 		return
 	case o.err == nil:
 		o.since = now
@@ -143,7 +147,7 @@ func (o *outage) note(log *slog.Logger, now time.Time, err error) {
 	o.err = err
 	if o.said.IsZero() || now.Sub(o.said) >= sayAgain {
 		o.said = now
-		log.Warn("the registry does not serve, trying on: "+o.what, "error", err, "for", now.Sub(o.since).Round(time.Millisecond))
+		log.Warn(o.begins, "error", err, "for", now.Sub(o.since).Round(time.Millisecond))
 	}
 }
 

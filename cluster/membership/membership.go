@@ -29,6 +29,9 @@ var (
 	ErrNotMember = errors.New("membership: not a member of the fleet")
 	// ErrOtherEpoch is for a Probe to return.
 	ErrOtherEpoch = errors.New("membership: the other broker's view has another epoch")
+	// ErrConfirmed is for a Probe to return: the member lives and has the same view,
+	// which the registry confirms there.
+	ErrConfirmed = errors.New("membership: the registry confirms the view to the other broker")
 	// ErrGone is for a Probe to return: the process is certainly no more.
 	ErrGone = errors.New("membership: the other broker's process has ended")
 )
@@ -37,7 +40,9 @@ var (
 // the time of ctx, 150 ms as a rule. It must ask for the member's ID and not only at
 // its address, where a new incarnation may answer for the one that died. An error
 // that wraps ErrOtherEpoch says that the member lives but does not confirm the epoch
-// of this broker's view. One that wraps ErrGone says that its process has ended: its
+// of this broker's view. ErrConfirmed does not confirm it either: the registry serves, so
+// that a broker which it does not serve is the one that is cut off, soon removed, and may
+// not go by the word of others. One that wraps ErrGone says that its process has ended: its
 // machine refuses connections to its port, or another process answers there.
 type Probe func(ctx context.Context, m Member) error
 
@@ -73,4 +78,11 @@ type Source interface {
 	// returns the source has ended, also if ctx ended first and the others have to find
 	// out by themselves, which is the error.
 	Leave(ctx context.Context) error
+}
+
+// Registered is a Source with a registry.
+type Registered interface {
+	// Confirmed says whether the registry confirmed this broker's view lately: sooner
+	// than it would miss a broker that it does not hear of any more.
+	Confirmed() bool
 }

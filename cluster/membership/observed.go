@@ -31,6 +31,7 @@ type observed struct {
 	listings  outage
 	beats     outage
 	writes    outage
+	unreached outage // of a member, by a broker that wants to join
 }
 
 // probing is the state of asking one member.
@@ -43,10 +44,11 @@ type probing struct {
 
 func newObserved() observed {
 	return observed{absent: map[string]time.Time{}, suspects: map[string]time.Time{}, probes: map[string]*probing{},
-		documents: outage{what: "reading the fleet's view"},
-		listings:  outage{what: "listing the healthy brokers"},
-		beats:     outage{what: "keeping this broker listed"},
-		writes:    outage{what: "writing the fleet's view"}}
+		documents: registryOutage("reading the fleet's view"),
+		listings:  registryOutage("listing the healthy brokers"),
+		beats:     registryOutage("keeping this broker listed"),
+		writes:    registryOutage("writing the fleet's view"),
+		unreached: outage{begins: "waits to join: a member of the fleet and this broker cannot reach each other", ends: "the members of the fleet can be reached"}}
 }
 
 func (o *observed) suspect(id string, now time.Time) {
@@ -59,7 +61,10 @@ func (o *observed) suspect(id string, now time.Time) {
 }
 
 // listed takes an answer of the registry about who is healthy.
-func (o *observed) listed(entries []Entry, asked, now time.Time) {
+func (o *observed) listed(entries []Entry, asked, now time.Time, ttl time.Duration) {
+	if asked.Sub(o.healthyAt) > ttl {
+		clear(o.absent) // nobody could be heard of meanwhile
+	}
 	o.healthy, o.healthyAt = make(map[string]Entry, len(entries)), asked
 	for _, e := range entries { // one may be listed twice, when it changed from one agent of Consul to another
 		if len(o.healthy) < maxMembers && e.check() == nil {
@@ -153,7 +158,7 @@ func (o *observed) settleProbe(id string, failure error, confirmed bool, sent, n
 	if confirmed {
 		p.confirmed = sent
 	}
-	if failure != nil && !errors.Is(failure, ErrOtherEpoch) {
+	if failure != nil && !errors.Is(failure, ErrOtherEpoch) && !errors.Is(failure, ErrConfirmed) {
 		p.failures++
 		p.next = sent.Add(again)
 		if p.gone {
@@ -163,6 +168,9 @@ func (o *observed) settleProbe(id string, failure error, confirmed bool, sent, n
 	}
 	p.failures = 0
 	p.next = now.Add(later)
+	if !confirmed { // it may in a moment, and much may depend on it
+		p.next = sent.Add(again)
+	}
 	delete(o.suspects, id)
 }
 

@@ -28,7 +28,7 @@ func (k *Keeper) turn() time.Duration {
 	k.expire(now)
 	s := k.situation(now)
 	doubt := k.attend(s, now)
-	k.list(s)
+	waits := k.list(s, now)
 	early := now.Before(k.quiet)
 	var p *proposal
 	if k.asked && !k.garbled && !early && (k.phase == joining || k.phase == member) {
@@ -39,7 +39,7 @@ func (k *Keeper) turn() time.Duration {
 	if p != nil {
 		k.propose(p, version)
 	}
-	if doubt || early || p != nil || !s.missing.IsZero() || len(s.absent) > 0 {
+	if doubt || waits || early || p != nil || !s.missing.IsZero() || len(s.absent) > 0 {
 		return k.opt.ProbeTimeout / 3
 	}
 	return k.opt.Heartbeat
@@ -58,24 +58,54 @@ func (k *Keeper) situation(now time.Time) *situation {
 // list begins to announce this broker once there is a view it could be added to: so
 // whoever is listed is, or was, a member or about to become one. A broker that the
 // living members do not understand is refused, also when it is listed already: the
-// registry may have missed such a member for a moment.
-func (k *Keeper) list(s *situation) {
+// registry may have missed such a member for a moment. One that they and it cannot reach
+// waits. It reports whether it waits.
+func (k *Keeper) list(s *situation, now time.Time) (waits bool) {
 	if k.stored == nil || s.healthy == nil || k.phase != joining && k.phase != member {
-		return
+		return false
 	}
 	if m := s.misfit(k.stored, k.self); m != nil && k.phase == joining {
 		if _, listed := s.healthy[m.ID]; !listed {
-			return // dead or only late: that shows within the wait
+			return false // dead or only late: that shows within the wait
 		}
 		k.refuse(fmt.Errorf("%w: member %s at %s speaks protocol %d to %d, this broker %d to %d: %s",
 			ErrIncompatible, m.ID, m.Address, m.Oldest, m.Protocol, k.self.Oldest, k.self.Protocol, advice(k.self, *m)))
 		k.decided()
-		return
+		return false
 	}
-	if !k.listing {
-		k.listing = true
-		k.work.Go(k.announce)
+	if k.listing {
+		return false
 	}
+	if k.phase == joining && !k.reaches(s, now) {
+		return true
+	}
+	k.listing = true
+	k.work.Go(k.announce)
+	return false
+}
+
+// reaches asks the members that the registry lists whether they can be reached from here
+// and this broker from there. To join without would only stop the others: each waits for
+// all, until they have found out and removed it, and it would join again.
+func (k *Keeper) reaches(s *situation, now time.Time) bool {
+	reached := true
+	for _, m := range k.stored.Members {
+		if _, listed := s.healthy[m.ID]; !listed || k.left[m.ID] || m.ID == k.self.ID {
+			continue
+		}
+		k.ask(m, now)
+		p := k.probes[m.ID]
+		if p.at.IsZero() || p.failures > 0 && !p.gone {
+			reached = false
+		}
+		if p.failures >= deadlyProbes && !p.gone {
+			k.unreached.note(k.log, now, fmt.Errorf("member %s at %s", m.ID, m.Address))
+		}
+	}
+	if reached {
+		k.unreached.note(k.log, now, nil)
+	}
+	return reached
 }
 
 // advice says what an operator has to do so that two brokers work together.
@@ -115,13 +145,13 @@ func (k *Keeper) ask(m Entry, now time.Time) {
 		return
 	}
 	p.running = true
-	epoch := k.held.Epoch
+	held := k.held
 	k.work.Go(func() {
 		ctx, cancel := context.WithTimeout(k.life, k.opt.ProbeTimeout)
 		err := k.probe(ctx, Member{ID: m.ID, Address: m.Address})
 		cancel()
 		k.mu.Lock()
-		same := err == nil && k.held.Epoch == epoch
+		same := err == nil && k.held == held
 		k.settleProbe(m.ID, err, same, now, k.opt.Now(), k.opt.ProbeTimeout, k.opt.Grace)
 		k.mu.Unlock()
 		k.look()

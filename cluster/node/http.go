@@ -102,7 +102,7 @@ func (n *Node) sessionAlive(id string) bool {
 	}
 	entry, ok := n.deps.Roster.Snapshot().Session(id)
 	if !ok {
-		return false
+		return picture{n.deps.Roster, n}.Behind() != nil // else another broker may know it
 	}
 	switch entry.View.GetState() {
 	case messages.SessionState_SESSION_STATE_READY, messages.SessionState_SESSION_STATE_UNKNOWN:
@@ -268,6 +268,7 @@ func (n *Node) openAgentPort(c config.Connector) error {
 		return err
 	}
 	n.onStop(func(ctx context.Context) error { return agents.Shutdown(ctx, "the broker stops") })
+	n.background(func(ctx context.Context) { n.followContact(ctx, agents) })
 	return nil
 }
 

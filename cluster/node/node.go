@@ -145,27 +145,52 @@ func (n *Node) background(f func(context.Context)) {
 
 // Run starts a broker and keeps it up until ctx ends. A broker that the others took
 // for dead may not act under its identity any more: it stops and joins under a new one.
+// Only the first start may fail: one that was a member tries to be one again for ever,
+// since nobody would start it when the network or the store is back.
 func Run(ctx context.Context, cfg *config.Config, logger *slog.Logger) error {
 	go heap.Bound(ctx)
-	for {
+	for served := false; ; served = true {
 		n, err := Start(ctx, Options{Config: cfg, Logger: logger})
-		if err != nil {
+		if err != nil && ctx.Err() != nil {
+			return nil
+		}
+		if err != nil && !served && !errors.Is(err, errLeftBehind) {
 			return err
 		}
-		again := false
+		if err != nil {
+			logger.Error("the broker could not join the fleet again; it tries on", "in", startPause)
+			pause(ctx, startPause)
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			logger.Info("broker stops")
+			return n.end(ctx)
 		case <-n.fleet.Removed():
 			logger.Error("the fleet went on without this broker; it starts anew")
-			again = true
+			if err := n.end(ctx); err != nil {
+				logger.Warn("not all of the broker ended in time", "error", err)
+			}
 		}
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
-		err = n.Stop(stop)
-		cancel()
-		if !again {
-			return err
-		}
+	}
+}
+
+// startPause is the time between attempts to start.
+const startPause = 2 * time.Second
+
+// end is Stop with the time it may take.
+func (n *Node) end(ctx context.Context) error {
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer cancel()
+	return n.Stop(stop)
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -102,7 +102,7 @@ func (n *Node) openAuditor() {
 			owner, _ := n.fleet.View().Owner(kind, id)
 			return owner.ID == n.fleet.Self().ID
 		},
-		Behind: func() error { return picture{n.deps.Roster, n.fleet}.Behind() },
+		Behind: func() error { return picture{n.deps.Roster, n}.Behind() },
 		Tell:   func(kind, id string, m *messages.Wake) { n.fleet.Tell(kind, id, m, nil) }}
 	if n.opt.Audit != nil {
 		n.opt.Audit(&cfg)

@@ -23,6 +23,7 @@ const (
 	codeUnauthorized = "UNAUTHORIZED"
 	codeTooMany      = "TOO_MANY_AGENTS"
 	codeStopping     = "STOPPING"
+	codeElsewhere    = "TRY_ANOTHER_BROKER"
 	codeHandshake    = "BAD_HANDSHAKE"
 )
 
@@ -38,6 +39,7 @@ type Server struct {
 	mu       sync.Mutex
 	sockets  map[*socket]struct{}
 	stopping bool
+	away     bool          // see TurnAway
 	empty    chan struct{} // made by Shutdown, closed when the last socket is gone
 }
 
@@ -124,6 +126,33 @@ func (s *Server) Drop(clientIDs map[string]bool, reason string) int {
 	return len(dropped)
 }
 
+// TurnAway closes every socket with 1013 and reason and refuses new ones with 503 until
+// Welcome: what agents say here reaches nobody, another broker may serve them.
+func (s *Server) TurnAway(reason string) {
+	for _, so := range s.turn(true) {
+		so.Close(CloseTryLater, reason)
+	}
+}
+
+// Welcome ends TurnAway.
+func (s *Server) Welcome() { s.turn(false) }
+
+func (s *Server) turn(away bool) []*socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = away
+	return s.open()
+}
+
+// open lists the sockets. Under mu.
+func (s *Server) open() []*socket {
+	open := make([]*socket, 0, len(s.sockets))
+	for so := range s.sockets {
+		open = append(open, so)
+	}
+	return open
+}
+
 // Shutdown closes every socket with 1001 and reason and refuses new ones. It
 // returns when all links know, or with ctx's error after cutting off the rest.
 func (s *Server) Shutdown(ctx context.Context, reason string) error {
@@ -151,11 +180,7 @@ func (s *Server) stop() ([]*socket, chan struct{}) {
 			close(s.empty)
 		}
 	}
-	open := make([]*socket, 0, len(s.sockets))
-	for so := range s.sockets {
-		open = append(open, so)
-	}
-	return open, s.empty
+	return s.open(), s.empty
 }
 
 // room says why there is none, as an error code and text, or nothing.
@@ -165,6 +190,8 @@ func (s *Server) room() (code, text string) {
 	switch {
 	case s.stopping:
 		return codeStopping, "The broker is stopping"
+	case s.away:
+		return codeElsewhere, "The broker is out of contact with the fleet"
 	case len(s.sockets) >= s.cfg.MaxSockets:
 		return codeTooMany, "The broker has as many agents as it may"
 	}
@@ -176,7 +203,7 @@ func (s *Server) room() (code, text string) {
 func (s *Server) add(so *socket) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopping || len(s.sockets) >= s.cfg.MaxSockets {
+	if s.stopping || s.away || len(s.sockets) >= s.cfg.MaxSockets {
 		return false
 	}
 	s.sockets[so] = struct{}{}

@@ -98,7 +98,7 @@ type Agent struct {
 	BindHost     string        `prop:"agent-to-broker-connector-bind-host" default:"0.0.0.0" doc:"Address that the agent port listens on."`
 	KeyStoreFile Path          `prop:"agent-to-broker-connector-key-store-file" default:"" doc:"Key and certificate of the agent port; see client-to-broker-connector-key-store-file."`
 	KeyStorePass Secret        `prop:"agent-to-broker-connector-key-store-pass" default:"" doc:"Password of that key store."`
-	PingInterval time.Duration `prop:"agent-ping-interval-seconds" default:"5" range:"1..300" doc:"How often the broker pings a silent agent; after three pings without an answer the connection is given up."`
+	PingInterval time.Duration `prop:"agent-ping-interval-seconds" default:"4" range:"1..300" doc:"How often the broker pings a silent agent; after three pings without an answer the connection is given up, on both sides. With more than 4 an agent needs longer than 15 s to be with another broker."`
 	Grace        time.Duration `prop:"agent-grace-seconds" default:"30" range:"1..3600" doc:"How long an agent may be away before its server counts as unreachable and the sessions there as UNKNOWN."`
 }
 

@@ -126,9 +126,11 @@ func (b *broker) probe(ctx context.Context, m membership.Member) error {
 	if target != nil {
 		err = b.reach(ctx, target)
 	}
-	w.mu.Lock()
-	w.probed[m.ID] = append(w.probed[m.ID], outcome{b.id, err == nil || errors.Is(err, membership.ErrOtherEpoch)})
-	w.mu.Unlock()
+	if b.source.Current().Has(b.id) { // one that wants to join may look whom it can reach
+		w.mu.Lock()
+		w.probed[m.ID] = append(w.probed[m.ID], outcome{b.id, err == nil || errors.Is(err, membership.ErrOtherEpoch)})
+		w.mu.Unlock()
+	}
 	return err
 }
 
