@@ -14,9 +14,11 @@ import (
 // RosterName is the roster's name on every broker, by which the others send to it.
 const RosterName = "roster"
 
-// Times of replication. A broker that was not heard of for staleAfter counts itself
-// behind and answers no list; one that waits for its acknowledgement waits longer than
-// that. So when a write is answered, each broker either shows it or refuses (promise 2).
+// Times of replication. A broker counts as up to date for staleAfter from when it sent
+// what all others have acknowledged since, provided that it has got what they had sent
+// until then; else it is behind and answers no list. One that waits for its
+// acknowledgement waits longer than that. So when a write is answered, each broker either
+// shows it or refuses, however long the network holds messages back (promise 2).
 const (
 	heartbeat  = 200 * time.Millisecond
 	staleAfter = time.Second
@@ -47,7 +49,8 @@ type RostersChanged struct {
 type replica struct {
 	id     string
 	pid    *actor.PID
-	heard  time.Time
+	heard  time.Time // its latest sign of life
+	fresh  time.Time // what it had sent at this time is here
 	seen   uint64 // its latest update here
 	known  bool   // seen has a value
 	synced bool   // everything it had when we joined has arrived
@@ -76,6 +79,7 @@ type replication struct {
 	sequence uint64
 	out      *messages.RosterUpdate // what was published since the last update
 	pending  map[uint64]*pendingAck
+	sent     map[uint64]time.Time // our latest updates
 	graves   map[string]grave // by kind and id
 	ticking  bool
 }
@@ -91,7 +95,7 @@ type rosterTick struct{}
 type pullAgain struct{ id string }
 
 func newReplication() *replication {
-	return &replication{others: map[string]*replica{}, out: &messages.RosterUpdate{}, pending: map[uint64]*pendingAck{}, graves: map[string]grave{}}
+	return &replication{others: map[string]*replica{}, out: &messages.RosterUpdate{}, pending: map[uint64]*pendingAck{}, sent: map[uint64]time.Time{}, graves: map[string]grave{}}
 }
 
 // alone: there is nobody to tell.
@@ -154,6 +158,11 @@ func (r *rosterActor) onTick(ctx actor.Context) {
 			r.deps.Silent(other.id)
 		}
 	}
+	for sequence, at := range p.sent {
+		if now.Sub(at) > staleAfter { // its acknowledgement proves nothing any more
+			delete(p.sent, sequence)
+		}
+	}
 	for key, g := range p.graves {
 		if now.After(g.until) {
 			delete(p.graves, key)
@@ -163,7 +172,8 @@ func (r *rosterActor) onTick(ctx actor.Context) {
 	r.tickLater(ctx)
 }
 
-// judge publishes until when this broker may answer for the whole fleet.
+// judge publishes until when this broker may answer for the whole fleet; what came by
+// now has to be shown first.
 func (r *rosterActor) judge() {
 	oldest := int64(math.MaxInt64)
 	for _, other := range r.replication.others {
@@ -171,9 +181,11 @@ func (r *rosterActor) judge() {
 			oldest = 0
 			break
 		}
-		oldest = min(oldest, other.heard.Add(staleAfter).UnixNano())
+		oldest = min(oldest, other.fresh.Add(staleAfter).UnixNano())
 	}
-	r.deps.Roster.freshUntil.Store(oldest)
+	if until := &r.deps.Roster.freshUntil; !r.flushing || oldest < until.Load() {
+		until.Store(oldest)
+	}
 }
 
 // Behind is nil while the snapshot shows everything that any broker has answered.
@@ -191,6 +203,7 @@ func (r *rosterActor) send(ctx actor.Context, replies []reply) {
 	update := p.out
 	update.From, update.Sequence = p.self, p.sequence
 	p.out = &messages.RosterUpdate{}
+	p.sent[p.sequence] = r.deps.Clock.Now()
 	missing := make(map[string]bool, len(p.others))
 	for id, other := range p.others {
 		ctx.Request(other.pid, update)
@@ -204,10 +217,16 @@ func (r *rosterActor) send(ctx actor.Context, replies []reply) {
 func (r *rosterActor) onAck(ctx actor.Context, m *messages.RosterAck) {
 	if other := r.replication.others[m.GetFrom()]; other != nil {
 		other.heard = r.deps.Clock.Now()
+		if at, ok := r.replication.sent[m.GetSequence()]; ok && other.synced && other.has(m.GetPublished()) && at.After(other.fresh) {
+			other.fresh = at
+		}
 		r.acknowledged(ctx, m.GetFrom(), m.GetSequence())
 		r.judge()
 	}
 }
+
+// has says whether all its updates up to one have arrived.
+func (o *replica) has(sequence uint64) bool { return sequence == 0 || o.known && o.seen >= sequence }
 
 // acknowledged releases who waited for a broker, which has everything up to sequence.
 func (r *rosterActor) acknowledged(ctx actor.Context, from string, sequence uint64) {
@@ -246,7 +265,7 @@ func (r *rosterActor) onUpdate(ctx actor.Context, m *messages.RosterUpdate) {
 	r.take(ctx, m.GetSessions(), m.GetServers())
 	r.drop(ctx, m.GetRemovedSessions(), m.GetRemovedServers())
 	r.judge()
-	ack := &messages.RosterAck{From: r.replication.self, Sequence: m.GetSequence()}
+	ack := &messages.RosterAck{From: r.replication.self, Sequence: m.GetSequence(), Published: r.replication.sequence}
 	if isEmpty(m) {
 		respond(ctx, ctx.Sender(), ack)
 		return
@@ -344,10 +363,14 @@ func (r *rosterActor) onPage(ctx actor.Context, m *messages.RosterPage) {
 		return
 	}
 	other.heard = r.deps.Clock.Now()
+	if !other.known { // what it sent before is on its pages
+		other.seen, other.known = m.GetSequence(), true
+	}
 	r.take(ctx, m.GetSessions(), m.GetServers())
 	r.later(ctx, nil, nil)
 	if m.GetLast() {
 		other.synced = true
+		r.send(ctx, nil) // its acknowledgement makes this broker up to date
 		r.deps.Logger.Info("roster has everything another broker had", "broker", other.id, "sessions", r.builder.Snapshot().CountSessions())
 		r.judge()
 		return

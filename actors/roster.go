@@ -157,6 +157,7 @@ func (r *rosterActor) flushSoon(ctx actor.Context) {
 func (r *rosterActor) publish(ctx actor.Context) {
 	r.flushing = false
 	r.deps.Roster.current.Store(r.builder.Snapshot())
+	r.judge()
 	if r.replication.alone() {
 		r.answer(ctx, r.replies)
 		r.replication.out = &messages.RosterUpdate{}

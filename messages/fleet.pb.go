@@ -380,9 +380,12 @@ func (x *Removal) GetVersion() int64 {
 }
 
 type RosterAck struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	From     string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	Sequence uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The latest update of its own that the acknowledging broker has sent. Who has all up
+	// to that one shows what was answered before it sent the update that is acknowledged.
+	Published     uint64 `protobuf:"varint,3,opt,name=published,proto3" json:"published,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +430,13 @@ func (x *RosterAck) GetFrom() string {
 func (x *RosterAck) GetSequence() uint64 {
 	if x != nil {
 		return x.Sequence
+	}
+	return 0
+}
+
+func (x *RosterAck) GetPublished() uint64 {
+	if x != nil {
+		return x.Published
 	}
 	return 0
 }
@@ -708,10 +718,11 @@ const file_fleet_proto_rawDesc = "" +
 	"\x0fremoved_servers\x18\x06 \x03(\v2$.opensessionmanager.messages.RemovalR\x0eremovedServers\"3\n" +
 	"\aRemoval\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x03R\aversion\";\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\"Y\n" +
 	"\tRosterAck\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xc4\x01\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1c\n" +
+	"\tpublished\x18\x03 \x01(\x04R\tpublished\"\xc4\x01\n" +
 	"\n" +
 	"RosterPull\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x123\n" +

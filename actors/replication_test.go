@@ -1,0 +1,147 @@
+package actors
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"opensessionmanager/messages"
+)
+
+// otherRoster is another broker's roster: what is sent to it comes out of got.
+type otherRoster struct {
+	w    *world
+	got  chan proto.Message
+	kept []proto.Message // that nobody has awaited yet
+}
+
+const otherAddress = "other.test:1"
+
+// newOther makes a broker the world's only company.
+func newOther(w *world) *otherRoster {
+	o := &otherRoster{w: w, got: make(chan proto.Message, 1000)}
+	w.deps.System.ProcessRegistry.RegisterAddressResolver(func(pid *actor.PID) (actor.Process, bool) {
+		return o, pid.GetAddress() == otherAddress
+	})
+	w.deps.Roster.SetOthers(&RostersChanged{Self: "self", Others: map[string]string{"other": otherAddress}})
+	return o
+}
+
+func (o *otherRoster) SendUserMessage(_ *actor.PID, message any) {
+	_, msg, _ := actor.UnwrapEnvelope(message)
+	o.got <- msg.(proto.Message)
+}
+func (o *otherRoster) SendSystemMessage(*actor.PID, any) {}
+func (o *otherRoster) Stop(*actor.PID)                   {}
+
+// tell sends in the other broker's name and returns when it was taken.
+func (o *otherRoster) tell(msg proto.Message) {
+	o.w.t.Helper()
+	sender := actor.NewPID(otherAddress, RosterName)
+	o.w.deps.System.Root.RequestWithCustomSender(o.w.deps.Roster.pid, msg, sender)
+	o.w.deps.System.Root.RequestWithCustomSender(o.w.deps.Roster.pid, &messages.RosterPull{From: "other"}, sender)
+	awaitGot[*messages.RosterPage](o)
+}
+
+func awaitGot[M proto.Message](o *otherRoster) M {
+	o.w.t.Helper()
+	end := time.After(20 * time.Second)
+	for {
+		for i, msg := range o.kept {
+			if m, ok := msg.(M); ok {
+				o.kept = slices.Delete(o.kept, i, i+1)
+				return m
+			}
+		}
+		select {
+		case msg := <-o.got:
+			o.kept = append(o.kept, msg)
+		case <-end:
+			var none M
+			o.w.t.Fatalf("waited in vain for a %T", none)
+			return none
+		}
+	}
+}
+
+// beat moves the clock to the next heartbeat and returns it.
+func (o *otherRoster) beat() uint64 {
+	o.w.t.Helper()
+	before := o.latest()
+	o.w.clock.Advance(heartbeat)
+	for {
+		if m := awaitGot[*messages.RosterUpdate](o); m.GetSequence() > before {
+			return m.GetSequence()
+		}
+	}
+}
+
+// latest is the latest update that the other one has got.
+func (o *otherRoster) latest() (sequence uint64) {
+	for {
+		select {
+		case msg := <-o.got:
+			o.kept = append(o.kept, msg)
+			continue
+		default:
+		}
+		for _, msg := range o.kept {
+			if m, ok := msg.(*messages.RosterUpdate); ok {
+				sequence = max(sequence, m.GetSequence())
+			}
+		}
+		return sequence
+	}
+}
+
+// sync has the world's roster get all that the other one has, up to an update.
+func (o *otherRoster) sync(published uint64) {
+	o.w.t.Helper()
+	awaitGot[*messages.RosterPull](o)
+	o.tell(&messages.RosterPage{From: "other", Sequence: published, Last: true})
+}
+
+// Promise 2: a heartbeat that the network held back does not make a broker count as up to
+// date; only what was acknowledged since it was sent does.
+func TestRoster_IsUpToDateByWhatItsOwnUpdatesProve(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := newOther(w)
+	o.sync(7)
+	sent := o.beat()
+	require.ErrorIs(t, w.deps.Roster.Behind(), ErrBehind, "nothing was acknowledged yet")
+	o.tell(&messages.RosterAck{From: "other", Sequence: sent, Published: 7})
+	require.NoError(t, w.deps.Roster.Behind())
+	late := o.beat()
+	w.clock.Advance(staleAfter + heartbeat)
+	require.ErrorIs(t, w.deps.Roster.Behind(), ErrBehind)
+	o.tell(&messages.RosterUpdate{From: "other", Sequence: 8})
+	require.ErrorIs(t, w.deps.Roster.Behind(), ErrBehind, "nobody knows when this was sent")
+	o.tell(&messages.RosterAck{From: "other", Sequence: late, Published: 8})
+	require.ErrorIs(t, w.deps.Roster.Behind(), ErrBehind, "the other one may have answered without us since")
+	o.tell(&messages.RosterAck{From: "other", Sequence: o.beat(), Published: 8})
+	require.NoError(t, w.deps.Roster.Behind())
+}
+
+// Promise 3: an update was lost with its connection, and what came on the next one is
+// an acknowledgement. The broker is behind until it has asked for everything.
+func TestRoster_IsBehindWhileAnUpdateIsMissing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := newOther(w)
+	o.sync(7)
+	o.tell(&messages.RosterAck{From: "other", Sequence: o.beat(), Published: 7})
+	require.NoError(t, w.deps.Roster.Behind())
+	w.clock.Advance(staleAfter + heartbeat)
+	o.tell(&messages.RosterAck{From: "other", Sequence: o.beat(), Published: 8})
+	require.ErrorIs(t, w.deps.Roster.Behind(), ErrBehind, "update 8 has not come")
+	o.tell(&messages.RosterUpdate{From: "other", Sequence: 9})
+	o.sync(9)
+	require.ErrorIs(t, w.deps.Roster.Behind(), ErrBehind)
+	o.tell(&messages.RosterAck{From: "other", Sequence: o.beat(), Published: 9})
+	require.NoError(t, w.deps.Roster.Behind())
+}
