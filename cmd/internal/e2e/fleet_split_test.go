@@ -101,6 +101,7 @@ func (s *split) refuses(b *broker) {
 			return err
 		}
 		if a.status != http.StatusServiceUnavailable || a.header.Get("X-Error-Code") == "" {
+			s.load.keep("nobody", a)
 			return fmt.Errorf("status %d: %s", a.status, a.body)
 		}
 		s.t.Logf("%v after the event creates are refused with %s", time.Since(s.since).Round(time.Millisecond), a.header.Get("X-Error-Code"))

@@ -241,7 +241,7 @@ func (l *load) describe(id string, random *rand.Rand) {
 		return
 	}
 	if len(out.Sessions) != 1 {
-		l.f.t.Errorf("accepted session %s is absent", id)
+		l.f.t.Errorf("%s accepted session %s is absent", time.Now().Format("15:04:05.000"), id)
 		return
 	}
 	l.mu.Lock()
@@ -506,7 +506,7 @@ func (l *load) checkDoubled(b *broker) {
 			unknown++
 		}
 	}
-	lost := l.retried["create: no answer"] + 4 // as many workers were stopped in the middle
+	lost := l.retried["create: no answer"] + l.retried["create: TIMEOUT"] + 4 // as many workers were stopped in the middle
 	l.f.t.Logf("%d sessions whose create was never answered, %d answers of creates were lost", unknown, lost-4)
 	require.LessOrEqual(l.f.t, unknown, lost, "creates that were refused came to be")
 }

@@ -46,11 +46,27 @@ func showOnFailure(t *testing.T, name string, text func() string) {
 		if !t.Failed() {
 			return
 		}
+		keepWhole(t, name, text)
 		const most = 80
 		lines := strings.Split(strings.TrimSpace(text()), "\n")
 		t.Logf("log of %s, last %d of %d lines:\n%s", name, min(most, len(lines)), len(lines),
 			strings.Join(lines[max(0, len(lines)-most):], "\n"))
 	})
+}
+
+// keepWhole writes a whole text to the folder that E2E_LOGS names, if it does.
+func keepWhole(t *testing.T, name string, text func() string) {
+	folder := os.Getenv("E2E_LOGS")
+	if folder == "" {
+		return
+	}
+	file, err := os.CreateTemp(folder, t.Name()+"-"+strings.ReplaceAll(name, " ", "-")+"-*.log")
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	defer file.Close()
+	_, _ = file.WriteString(text())
 }
 
 // process is a program with a process group of its own.
