@@ -52,6 +52,9 @@ type Config struct {
 	// Moved is called after each change of the view, with the grains that are not ours
 	// any more already ended: what came to this broker is to be woken.
 	Moved func(before, now *membership.View)
+	// Lost is called when the connection to another member ended: what was on its way
+	// there may be lost. It must not block.
+	Lost func()
 	// Protocol and Oldest are the versions this broker speaks with others; 0 is what
 	// package membership says.
 	Protocol, Oldest int
@@ -155,6 +158,9 @@ func (f *Fleet) Join(ctx context.Context) error {
 			for _, m := range f.source.Current().Members {
 				if m.Address == e.Address && m.ID != f.self.ID {
 					f.source.Suspect(m.ID)
+					if f.cfg.Lost != nil {
+						f.cfg.Lost()
+					}
 				}
 			}
 		}

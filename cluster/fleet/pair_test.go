@@ -67,21 +67,34 @@ func trusting(t testing.TB, c *Config, ca *certs.Authority) {
 // fellows are brokers of one fleet, unless change makes them differ.
 func fellows(t testing.TB, n int, change func(i int, c *Config)) []*fellow {
 	t.Helper()
-	registry, ca := membership.NewMemory(membership.DefaultTTL), authority(t)
+	registry := membership.NewMemory(membership.DefaultTTL)
+	all := gather(t, n, func(int) *membership.Memory { return registry }, change)
+	for _, f := range all {
+		await(t, "one view", func() bool { return len(f.View().Members) == n })
+	}
+	return all
+}
+
+// strangers are two brokers that cannot speak to each other, and so are in no fleet together.
+func strangers(t testing.TB, change func(i int, c *Config)) []*fellow {
+	t.Helper()
+	return gather(t, 2, func(int) *membership.Memory { return membership.NewMemory(membership.DefaultTTL) }, change)
+}
+
+func gather(t testing.TB, n int, registry func(i int) *membership.Memory, change func(i int, c *Config)) []*fellow {
+	t.Helper()
+	ca := authority(t)
 	var all []*fellow
 	for i := range n {
 		log := &logbook{}
 		all = append(all, &fellow{start(t, 0, func(c *Config) {
 			trusting(t, c, ca)
 			c.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelInfo}))
-			c.Source = membership.New(registry.Connect(), membership.Options{Logger: c.Logger})
+			c.Source = membership.New(registry(i).Connect(), membership.Options{Logger: c.Logger})
 			if change != nil {
 				change(i, c)
 			}
 		}), log})
-	}
-	for _, f := range all {
-		await(t, "one view", func() bool { return len(f.View().Members) == n })
 	}
 	return all
 }
@@ -179,7 +192,7 @@ func TestProbe_TellsTheDeadFromTheSilent(t *testing.T) {
 // Two brokers that share no version, should the membership have let both in.
 func TestPort_BrokersWithoutACommonProtocolRefuseEachOtherAndSaySo(t *testing.T) {
 	t.Parallel()
-	all := fellows(t, 2, func(i int, c *Config) {
+	all := strangers(t, func(i int, c *Config) {
 		if i == 1 {
 			c.Protocol, c.Oldest = 5, 4
 		}
@@ -190,7 +203,7 @@ func TestPort_BrokersWithoutACommonProtocolRefuseEachOtherAndSaySo(t *testing.T)
 // F13: a broker of another authority is refused, both ways.
 func TestPort_ABrokerOfAnotherAuthorityIsRefusedAndBothSaySo(t *testing.T) {
 	t.Parallel()
-	all := fellows(t, 2, func(i int, c *Config) {
+	all := strangers(t, func(i int, c *Config) {
 		if i == 1 {
 			trusting(t, c, authority(t))
 		}
@@ -202,7 +215,7 @@ func TestPort_ABrokerOfAnotherAuthorityIsRefusedAndBothSaySo(t *testing.T) {
 func TestPort_WhoseCertificateIsNotTakenIsTold(t *testing.T) {
 	t.Parallel()
 	var foreign *tls.Config
-	all := fellows(t, 2, func(i int, c *Config) {
+	all := strangers(t, func(i int, c *Config) {
 		if i == 1 {
 			own := c.ServerTLS
 			trusting(t, c, authority(t))

@@ -59,7 +59,7 @@ func (n *Node) joinFleet(context.Context) error {
 		return err
 	}
 	cfg := fleet.Config{Name: "dcv-session-manager-broker", Logger: n.log, ServerTLS: serverTLS, ClientTLS: clientTLS,
-		Host: "127.0.0.1", Idle: idle, Moved: n.onMoved} // alone it listens where nobody can reach it
+		Host: "127.0.0.1", Idle: idle, Moved: n.onMoved, Lost: n.onLost} // alone it listens where nobody can reach it
 	if cfg.Source = n.company; cfg.Source != nil {
 		cfg.Host, cfg.Port, cfg.Advertise = n.opt.Config.Fleet.BindHost, n.opt.Config.Fleet.Port, n.advertised()
 	}
@@ -72,6 +72,22 @@ func (n *Node) joinFleet(context.Context) error {
 	n.links = actors.NewLinks(n.deps)
 	n.onStop(func(ctx context.Context) error { n.fleet.Stop(ctx); return nil })
 	return nil
+}
+
+// lostPause is how long sessions wait with asking again after a connection to another
+// broker ended: until there is a new one, and once for several that end together.
+const lostPause = time.Second
+
+// onLost has sessions ask again what may have been lost with a connection between
+// brokers. Each has a deadline for that, but those are made for hosts that are slow.
+func (n *Node) onLost() {
+	if n.asking.Swap(true) {
+		return
+	}
+	n.clock.At(n.clock.Now().Add(lostPause), func() {
+		n.asking.Store(false)
+		n.fleet.Broadcast(messages.KindSession, &messages.Wake{})
+	})
 }
 
 // onMoved follows a change of the view: who else has a roster, which agents have to

@@ -57,6 +57,7 @@ type Node struct {
 	log    *slog.Logger
 	ready  atomic.Bool
 	failed atomic.Bool  // the store took nothing, and no probe since
+	asking atomic.Bool  // see onLost
 	probed atomic.Int64 // unix seconds of the last probe of a failing store
 
 	audit     *audit.Trail
