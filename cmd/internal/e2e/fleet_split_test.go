@@ -20,11 +20,11 @@ import (
 const hold = 14 * time.Second
 
 // split is a fleet of three brokers, each in a network namespace, with clients at work
-// and a witness. The hosts are small, so that they are full now and then.
+// and a onlooker. The hosts are small, so that they are full now and then.
 type split struct {
 	*fleet
 	load    *load
-	witness *witness
+	onlooker *onlooker
 	since   time.Time
 }
 
@@ -35,9 +35,9 @@ func startSplit(t *testing.T) *split {
 	const hosts = 6
 	f := startFleetOn(t, terrain{network: newNetwork(t, hosts), agents: quick, limits: agent.Limits{MaxVirtual: 10, MaxPerUser: -1, MaxConsole: 1},
 		settings: []string{"agent-ping-interval-seconds = 1"}}, hosts, brokerProgram, brokerProgram, brokerProgram)
-	s := &split{fleet: f, witness: f.watch()}
+	s := &split{fleet: f, onlooker: f.watch()}
 	s.load = f.pacedLoad(3, 30*time.Millisecond)
-	for id, owner := range s.witness.owners {
+	for id, owner := range s.onlooker.owners {
 		s.load.own(id, owner)
 	}
 	s.load.awaitAccepted(30)
@@ -78,17 +78,17 @@ func (s *split) healAndCheck() {
 	for _, b := range s.brokers {
 		await(s.t, "a healthy broker", b.healthy)
 	}
-	s.witness.await(shown, s.brokers...)
+	s.onlooker.await(shown, s.brokers...)
 	s.t.Logf("all brokers are well %v after the network", time.Since(healed).Round(time.Millisecond))
 	s.load.awaitAccepted(5)
-	s.witness.report(s.since)
+	s.onlooker.report(s.since)
 	s.load.report(s.since)
 	s.load.check(s.brokers...)
 	s.awaitHosts(s.brokers...)
 	for name, h := range s.hosts {
 		require.NoError(s.t, exceeded(h), name)
 	}
-	s.witness.stop()
+	s.onlooker.stop()
 	require.NotContains(s.t, s.logs(), "panic")
 }
 
@@ -141,14 +141,14 @@ func TestFleet_SplitOneBrokerFromTheOthers(t *testing.T) {
 	s := startSplit(t)
 	one, others := s.brokers[0], s.brokers[1:]
 	s.net().cut(addresses(one), addresses(others...))
-	s.witness.await("refused", one)
+	s.onlooker.await("refused", one)
 	s.refuses(one)
-	s.witness.await(shown, others...)
+	s.onlooker.await(shown, others...)
 	s.accepts(others...)
 	calm := time.Now()
 	s.pass(hold)
-	s.witness.stays(shown, calm, others...)
-	s.witness.stays("refused", calm, one)
+	s.onlooker.stays(shown, calm, others...)
+	s.onlooker.stays("refused", calm, one)
 	s.healAndCheck()
 }
 
@@ -157,14 +157,14 @@ func TestFleet_SplitOneBrokerWithItsAgents(t *testing.T) {
 	s := startSplit(t)
 	one, others := s.brokers[0], s.brokers[1:]
 	s.net().cut(append(addresses(one), s.agentsOf(one)...), append(addresses(others...), s.consulAt()...))
-	s.witness.await("refused", one)
+	s.onlooker.await("refused", one)
 	s.refuses(one)
-	s.witness.await(shown, others...)
+	s.onlooker.await(shown, others...)
 	s.accepts(others...)
 	calm := time.Now()
 	s.pass(hold)
-	s.witness.stays(shown, calm, others...)
-	s.witness.stays("refused", calm, one)
+	s.onlooker.stays(shown, calm, others...)
+	s.onlooker.stays("refused", calm, one)
 	s.healAndCheck()
 }
 
@@ -179,7 +179,7 @@ func TestFleet_SplitOneBrokerFromConsul(t *testing.T) {
 	s.accepts(others...)
 	s.deletable(12, others...)
 	s.pass(hold)
-	s.witness.stays(shown, s.since, others...)
+	s.onlooker.stays(shown, s.since, others...)
 	s.healAndCheck()
 }
 
@@ -191,7 +191,7 @@ func TestFleet_SplitConsulFromAll(t *testing.T) {
 		s.refuses(b)
 	}
 	s.pass(hold)
-	s.witness.stays(shown, s.since, s.brokers...)
+	s.onlooker.stays(shown, s.since, s.brokers...)
 	s.healAndCheck()
 }
 
@@ -200,11 +200,11 @@ func TestFleet_SplitConsulFromAll(t *testing.T) {
 func TestFleet_SplitOneWay(t *testing.T) {
 	s := startSplit(t)
 	s.net().loseOneWay(everything, addresses(s.brokers[0]), addresses(s.brokers[1]))
-	s.witness.await(shown, s.brokers[2])
+	s.onlooker.await(shown, s.brokers[2])
 	s.accepts(s.brokers[2])
 	calm := time.Now()
 	s.pass(hold)
-	s.witness.stays(shown, calm, s.brokers[2])
+	s.onlooker.stays(shown, calm, s.brokers[2])
 	s.healAndCheck()
 }
 

@@ -15,10 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// witness asks every broker all the time for some sessions that stay. A broker shows
+// onlooker asks every broker all the time for some sessions that stay. A broker shows
 // all of them as READY, or refuses with a reason, or does not answer; whatever else it
 // says fails the test (promise 3).
-type witness struct {
+type onlooker struct {
 	f      *fleet
 	ids    list
 	owners map[string]string // of them, by id
@@ -38,9 +38,9 @@ type glimpse struct {
 const shown = "shown"
 
 // watch makes some sessions and begins to ask.
-func (f *fleet) watch() *witness {
+func (f *fleet) watch() *onlooker {
 	f.t.Helper()
-	w := &witness{f: f, owners: map[string]string{}, seen: map[*broker][]glimpse{}}
+	w := &onlooker{f: f, owners: map[string]string{}, seen: map[*broker][]glimpse{}}
 	for i, b := range f.brokers {
 		for k := range 2 {
 			owner := fmt.Sprintf("watched-%d-%d", i, k)
@@ -71,12 +71,12 @@ func (f *fleet) watch() *witness {
 	return w
 }
 
-func (w *witness) stop() {
+func (w *onlooker) stop() {
 	w.halt()
 	w.all.Wait()
 }
 
-func (w *witness) look(ctx context.Context, b *broker) string {
+func (w *onlooker) look(ctx context.Context, b *broker) string {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
 	a, err := w.f.at(b).send(ctx, http.MethodPost, "/describeSessions", object{"SessionIds": w.ids})
@@ -105,7 +105,7 @@ func (w *witness) look(ctx context.Context, b *broker) string {
 	return shown
 }
 
-func (w *witness) note(b *broker, outcome string) {
+func (w *onlooker) note(b *broker, outcome string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if past := w.seen[b]; len(past) == 0 || past[len(past)-1].outcome != outcome {
@@ -114,7 +114,7 @@ func (w *witness) note(b *broker, outcome string) {
 }
 
 // now is what a broker answered last.
-func (w *witness) now(b *broker) string {
+func (w *onlooker) now(b *broker) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	past := w.seen[b]
@@ -125,7 +125,7 @@ func (w *witness) now(b *broker) string {
 }
 
 // await waits until all of some brokers answer so: shown, or something that is not.
-func (w *witness) await(outcome string, brokers ...*broker) {
+func (w *onlooker) await(outcome string, brokers ...*broker) {
 	w.f.t.Helper()
 	await(w.f.t, "brokers to answer "+outcome, func() error {
 		for _, b := range brokers {
@@ -138,7 +138,7 @@ func (w *witness) await(outcome string, brokers ...*broker) {
 }
 
 // stays fails the test if one of some brokers answered otherwise since a time.
-func (w *witness) stays(outcome string, since time.Time, brokers ...*broker) {
+func (w *onlooker) stays(outcome string, since time.Time, brokers ...*broker) {
 	w.f.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -154,7 +154,7 @@ func (w *witness) stays(outcome string, since time.Time, brokers ...*broker) {
 }
 
 // report logs what brokers answered since a time.
-func (w *witness) report(since time.Time) {
+func (w *onlooker) report(since time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, b := range w.f.brokers {
