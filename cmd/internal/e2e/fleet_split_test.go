@@ -23,9 +23,9 @@ const hold = 14 * time.Second
 // and a onlooker. The hosts are small, so that they are full now and then.
 type split struct {
 	*fleet
-	load    *load
+	load     *load
 	onlooker *onlooker
-	since   time.Time
+	since    time.Time
 }
 
 func startSplit(t *testing.T) *split {
