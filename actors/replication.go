@@ -51,9 +51,9 @@ type replica struct {
 	pid    *actor.PID
 	heard  time.Time // its latest sign of life
 	fresh  time.Time // what it had sent at this time is here
-	seen   uint64 // its latest update here
-	known  bool   // seen has a value
-	synced bool   // everything it had when we joined has arrived
+	seen   uint64    // its latest update here
+	known  bool      // seen has a value
+	synced bool      // everything it had when we joined has arrived
 	asked  time.Time
 	after  *messages.RosterPull // the page that is waited for
 	tail   []news               // its latest updates
@@ -80,7 +80,7 @@ type replication struct {
 	out      *messages.RosterUpdate // what was published since the last update
 	pending  map[uint64]*pendingAck
 	sent     map[uint64]time.Time // our latest updates
-	graves   map[string]grave // by kind and id
+	graves   map[string]grave     // by kind and id
 	ticking  bool
 }
 
