@@ -136,8 +136,8 @@ func end(st step) step {
 		st.next.Reason = Reason{}
 	}
 	st.next.Connections, st.next.CloseOwed = 0, false
-	if st.event.Kind == Closed {
-		st.next.DeleteAsked = false // the host did it: what it shows later is another one
+	if st.next.External && (st.event.Kind == Closed || st.event.Kind == Vanished) {
+		st.next.DeleteAsked = false // what its host shows later is another one
 	}
 	return st.do(ReleaseSlot, st.next.ServerID)
 }
@@ -195,18 +195,15 @@ func unconfirmed(st step) step {
 	return st.because(messages.CodeAgentTimeout, "its host did not confirm the deletion in time; it will be deleted when the host is back")
 }
 
-// reappear: a host shows a session that counted as over. One that was dropped by
-// force, or that was to be deleted and only seen to be missing, is closed once; after
-// that the report is believed.
+// reappear: a host shows a session that counted as over. A deletion that somebody was
+// promised is not undone by that: it goes on until the host has done it. A session made
+// without us may have been made again under its name once its host had closed it.
 func reappear(st step) step {
-	if st.next.CloseOwed || st.next.DeleteAsked && !st.next.External {
-		st = st.to(Deleted)
-		st.next.CloseOwed, st.next.DeleteAsked = false, false
-		return st.do(Close, st.event.ServerID)
-	}
-	st.next.DeleteAsked = false // of a session made without us
-	st.next.Reason = Reason{}
 	st = st.move()
+	if st.next.CloseOwed || st.next.DeleteAsked {
+		return st.to(Deleting).do(Close, st.event.ServerID)
+	}
+	st.next.Reason = Reason{}
 	st.next.Deadline = time.Time{}
 	return note(st)
 }

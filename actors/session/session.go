@@ -33,7 +33,7 @@ type Session struct {
 	Reason        Reason
 	DeleteRequest string // the latest accepted delete
 	DeleteAsked   bool   // somebody wants it gone; survives an unreachable host
-	CloseOwed     bool   // dropped by force: close it once if its host shows it again
+	CloseOwed     bool   // dropped by force: its host is told to close it if that shows it again
 	Digest        []byte
 	Connections   int64
 	Disconnected  time.Time // last disconnection

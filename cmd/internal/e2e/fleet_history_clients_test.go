@@ -39,7 +39,7 @@ func (r *historyRun) work(ctx context.Context, number int) {
 	for ; ctx.Err() == nil; a.n++ {
 		a.random = rand.New(rand.NewPCG(r.plan.seed, uint64(number+1)<<32|uint64(a.n)))
 		a.act(ctx)
-		sleepOrEnd(ctx, time.Duration(a.random.IntN(60))*time.Millisecond)
+		sleepOrEnd(ctx, time.Duration(a.random.IntN(40))*time.Millisecond)
 	}
 }
 

@@ -29,6 +29,8 @@ func (r *historyRun) do(f fault) {
 		r.doConsul(f.what)
 	case cutOff, mend, failCreates, slowCreates, stallHost, unhealthyHost, lateStarts:
 		r.hosts[f.target].suffer(f)
+	case deafen, hangPeers, cutConsul, hangConsul, reconnect:
+		r.doValves(f)
 	case join:
 		r.setDown(f.target, false)
 		r.f.brokers[f.target].launch()
@@ -80,6 +82,20 @@ func (r *historyRun) doConsul(what deed) {
 	}
 }
 
+// doValves parts one broker from others or from Consul.
+func (r *historyRun) doValves(f fault) {
+	peers, consul := r.peers[f.target], r.consuls[f.target]
+	switch f.what {
+	case deafen, hangPeers:
+		peers.shut(f.what == hangPeers)
+	case cutConsul, hangConsul:
+		consul.shut(f.what == hangConsul)
+	case reconnect:
+		peers.open()
+		consul.open()
+	}
+}
+
 // launch starts the broker without waiting for anything.
 func (b *broker) launch() {
 	b.t.Helper()
@@ -110,6 +126,7 @@ func (r *historyRun) heal() {
 		h.suffer(fault{what: mend})
 	}
 	for i, b := range r.f.brokers {
+		r.doValves(fault{what: reconnect, target: i})
 		if b.proc != nil {
 			b.thaw()
 			r.setDown(i, false)

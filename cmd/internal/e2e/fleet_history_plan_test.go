@@ -52,6 +52,11 @@ const (
 	startConsul   deed = "start Consul"
 	pauseConsul   deed = "pause Consul"
 	resumeConsul  deed = "resume Consul"
+	deafen        deed = "deafen" // the others cannot connect to a broker
+	hangPeers     deed = "hang"   // what the others send to a broker does not arrive
+	cutConsul     deed = "cut from Consul"
+	hangConsul    deed = "hang Consul of"
+	reconnect     deed = "reconnect"
 	cutOff        deed = "cut off" // the agent of a host
 	mend          deed = "mend"
 	failCreates   deed = "fail creates"
@@ -69,7 +74,7 @@ const brokersAtFirst = 3
 
 func newPlan(seed uint64, length time.Duration) *plan {
 	random := rand.New(rand.NewPCG(seed, 1))
-	p := &plan{seed: seed, length: length, clients: 6, forgets: random.IntN(3) == 0, impatient: random.IntN(3) == 0, rough: random.IntN(2) == 0}
+	p := &plan{seed: seed, length: length, clients: 8, forgets: random.IntN(3) == 0, impatient: random.IntN(3) == 0, rough: random.IntN(2) == 0}
 	for i := range 3 + random.IntN(3) {
 		p.hosts = append(p.hosts, hostPlan{
 			name: fmt.Sprintf("host-%d", i), pool: string(rune('a' + i%2)),
@@ -92,27 +97,29 @@ func (p *plan) drawFaults(random *rand.Rand) {
 		kind, target := random.IntN(100), random.IntN(brokersAtFirst)
 		name := fmt.Sprint("broker ", target)
 		switch {
-		case kind < 20:
+		case kind < 16:
 			p.pair(busy, name, at, long, kill, start_, target)
-		case kind < 26:
+		case kind < 21:
 			other := (target + 1) % brokersAtFirst
 			p.pair(busy, name, at, long, kill, start_, target)
 			p.pair(busy, fmt.Sprint("broker ", other), at, long+time.Second, kill, start_, other)
-		case kind < 40:
+		case kind < 32:
 			p.pair(busy, name, at, long, leave, start_, target)
-		case kind < 58:
+		case kind < 47:
 			p.pair(busy, name, at, time.Duration(1000+random.IntN(9000))*time.Millisecond, freeze, thaw, target)
-		case kind < 66:
+		case kind < 53:
 			if !joined {
 				p.faults = append(p.faults, fault{at: at, what: join, target: brokersAtFirst})
 				joined = true
 			} else {
 				p.pair(busy, fmt.Sprint("broker ", brokersAtFirst), at, long, pickOne(random, kill, leave), start_, brokersAtFirst)
 			}
-		case kind < 72:
+		case kind < 58:
 			p.pair(busy, "Consul", at, long, killConsul, startConsul, 0)
-		case kind < 80:
+		case kind < 65:
 			p.pair(busy, "Consul", at, long, pauseConsul, resumeConsul, 0)
+		case kind < 80:
+			p.pair(busy, name, at, 2*long, pickOne(random, deafen, hangPeers, cutConsul, hangConsul), reconnect, target)
 		default:
 			p.drawHostFault(random, busy, at, long)
 		}

@@ -23,16 +23,17 @@ import (
 
 // historyRun is one fleet that lives through a plan while clients use it.
 type historyRun struct {
-	plan        *plan
-	f           *fleet
-	hosts       []*historyHost
-	clients     []*client // by broker
-	serverIDs   map[string]string
-	record      *history.Recorder
-	logs        map[string]*logbook
-	retries     atomic.Int64
-	overcounted atomic.Int64
-	done        []string // faults, as they came
+	plan           *plan
+	f              *fleet
+	hosts          []*historyHost
+	clients        []*client // by broker
+	peers, consuls []*valve  // by broker
+	serverIDs      map[string]string
+	record         *history.Recorder
+	logs           map[string]*logbook
+	retries        atomic.Int64
+	overcounted    atomic.Int64
+	done           []string // faults, as they came
 
 	mu       sync.Mutex
 	down     map[int]bool
@@ -48,7 +49,7 @@ func startHistory(t *testing.T, p *plan) *historyRun {
 		down: map[int]bool{}, counts: map[string]int{}}
 	r.f = &fleet{t: t, consul: consultest.Start(t, consultest.Options{}), hosts: map[string]*simulated{}}
 	for range brokersAtFirst + 1 { // one joins later, if at all
-		r.f.brokers = append(r.f.brokers, r.f.prepare(p.settings()...))
+		r.f.brokers = append(r.f.brokers, r.prepare())
 		if len(r.f.brokers) == 1 {
 			r.f.brokers[0].start()
 		}
@@ -78,6 +79,16 @@ func startHistory(t *testing.T, p *plan) *historyRun {
 		}
 	}
 	return r
+}
+
+// prepare configures one more broker, which reaches Consul, and which others reach,
+// through a valve each.
+func (r *historyRun) prepare() *broker {
+	port, consul := freePort(r.f.t), startValve(r.f.t, "127.0.0.1:0", r.f.consul.Address())
+	r.peers = append(r.peers, startValve(r.f.t, fmt.Sprint("127.0.0.2:", port), fmt.Sprint("127.0.0.1:", port)))
+	r.consuls = append(r.consuls, consul)
+	return r.f.prepare(append(r.plan.settings(), "consul-address = "+consul.address(),
+		fmt.Sprint("broker-to-broker-port = ", port), "broker-to-broker-advertised-host = 127.0.0.2")...)
 }
 
 // live has the clients work while the faults happen.
