@@ -144,6 +144,7 @@ func (s *Server) run() error {
 	ended := make(chan struct{})
 	go func() {
 		runtime.LockOSThread()
+		defer runtime.UnlockOSThread() // else the thread ends here, and with it whatever process it started before
 		defer close(ended)
 		defer log.Close()
 		err := cmd.Start()
