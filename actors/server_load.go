@@ -132,6 +132,11 @@ func (g *serverGrain) restore() {
 		g.shown = entry.View.GetVersion()
 	}
 	g.takeOver(g.id)
+	g.srv.Slots(func(s *server.Slot) {
+		if s.Phase == server.Closing { // its host may still be making it: no report says that it is gone
+			g.closes[s.DCVID] = &messages.CloseSession{ServerId: g.id, SessionId: s.SessionID, DcvId: s.DCVID, Owner: s.Owner}
+		}
+	})
 	switch {
 	case g.record != nil && g.version == 0:
 		g.rewrite(nil)

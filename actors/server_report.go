@@ -93,6 +93,9 @@ func (g *serverGrain) reconcile(ctx actor.Context, report *messages.SessionsUpda
 		}
 	}
 	for _, slot := range found.Vanished {
+		if g.closes[slot.DCVID] != nil {
+			continue // its answer comes; the host may still be making what it will close then
+		}
 		code, text := messages.CodeVanished, "its host no longer has the session"
 		if g.rebooted {
 			code, text = messages.CodeHostRestarted, "its host restarted"
