@@ -31,7 +31,9 @@ type serverGrain struct {
 	retiring bool // given back; what still arrives is for the next activation
 	backlog  backlog
 
-	failed  bool // the latest save
+	failed   bool     // the latest save
+	switches []string // the latest requests to open or close it
+
 	saving  bool
 	unsaved bool // changed again while saving
 	waiting []waitingForSave
@@ -208,32 +210,6 @@ func (g *serverGrain) onBound(ctx actor.Context, m *messages.SessionBound) {
 	g.publish(nil, nil)
 }
 
-func (g *serverGrain) onOpen(ctx actor.Context, m *messages.OpenServer, sender *actor.PID) {
-	g.setClosed(ctx, false, m.GetRequestedBy(), sender)
-}
-
-func (g *serverGrain) onCloseServer(ctx actor.Context, m *messages.CloseServer, sender *actor.PID) {
-	if n := g.srv.Count(); g.record != nil && !m.GetForce() && n.Console+n.Virtual > 0 {
-		respond(ctx, sender, &messages.Refusal{Code: messages.CodeServerHasSessions,
-			Detail: "sessions run on the server; use Force to close it and let them run"})
-		return
-	}
-	g.setClosed(ctx, true, m.GetRequestedBy(), sender)
-}
-
-// setClosed acts at once, so that nothing more lands here, and answers when the flag
-// is durable (F43).
-func (g *serverGrain) setClosed(ctx actor.Context, closed bool, by string, sender *actor.PID) {
-	if g.record == nil {
-		respond(ctx, sender, &messages.Refusal{Code: messages.CodeServerNotFound, Detail: "no server with this id"})
-		g.retireIfEmpty()
-		return
-	}
-	g.deps.Logger.Info("server placement switched", "server", g.id, "closed", closed, "by", by)
-	g.srv.Closed = closed
-	g.saveThen(ctx, sender, func() any { return g.view() })
-}
-
 // view is the present picture under a new version number.
 func (g *serverGrain) view() *messages.ServerView {
 	g.shown = g.deps.stampAfter(g.shown)
@@ -283,7 +259,7 @@ func (g *serverGrain) onSaved(ctx actor.Context, m *serverSaved) {
 	if m.err != nil {
 		g.deps.Logger.Error("server could not be saved", "server", g.id, "error", m.err)
 		if g.record != nil {
-			g.srv.Closed = g.record.GetClosed()
+			g.srv.Closed, g.switches = g.record.GetClosed(), g.record.GetSwitchRequests()
 		}
 		g.settle(storeRefusal(m.err))
 		// What the store holds is unknown now: read it before the next write.
@@ -325,6 +301,7 @@ func (g *serverGrain) snapshotRecord() *messages.ServerRecord {
 	} else {
 		next.CreatedUnixMs = g.deps.Clock.Now().UnixMilli()
 	}
+	next.SwitchRequests = g.switches
 	next.Unreachable = g.lost
 	next.AgentClientId = cmp.Or(g.client, g.record.GetAgentClientId())
 	return next

@@ -121,6 +121,7 @@ func (g *serverGrain) restore() {
 	g.recall()
 	if g.record != nil {
 		g.srv.MachineID, g.srv.Closed, g.srv.Facts = g.record.GetMachineId(), g.record.GetClosed(), g.record.GetFacts()
+		g.switches = g.record.GetSwitchRequests()
 		// One that was there is believed to be for the grace time; one that was away
 		// still is, until its agent says otherwise.
 		g.lost, g.srv.Reachable = g.record.GetUnreachable(), !g.record.GetUnreachable()

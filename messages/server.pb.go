@@ -146,9 +146,12 @@ type ServerRecord struct {
 	// The agent client the id belongs to; another client cannot claim it.
 	AgentClientId string `protobuf:"bytes,6,opt,name=agent_client_id,json=agentClientId,proto3" json:"agent_client_id,omitempty"`
 	// Its agent was away for longer than the grace time when this was written.
-	Unreachable   bool `protobuf:"varint,7,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Unreachable bool `protobuf:"varint,7,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
+	// The latest requests to open or close it, so that a late copy of one does not undo
+	// what came after it.
+	SwitchRequests []string `protobuf:"bytes,8,rep,name=switch_requests,json=switchRequests,proto3" json:"switch_requests,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ServerRecord) Reset() {
@@ -228,6 +231,13 @@ func (x *ServerRecord) GetUnreachable() bool {
 		return x.Unreachable
 	}
 	return false
+}
+
+func (x *ServerRecord) GetSwitchRequests() []string {
+	if x != nil {
+		return x.SwitchRequests
+	}
+	return nil
 }
 
 // ServerView is the published, immutable picture of a server.
@@ -1282,9 +1292,11 @@ func (*ServerCommand_SetPermissions) isServerCommand_Command() {}
 func (*ServerCommand_Screenshot) isServerCommand_Command() {}
 
 type OpenServer struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ServerId      string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
-	RequestedBy   string                 `protobuf:"bytes,2,opt,name=requested_by,json=requestedBy,proto3" json:"requested_by,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	ServerId    string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	RequestedBy string                 `protobuf:"bytes,2,opt,name=requested_by,json=requestedBy,proto3" json:"requested_by,omitempty"`
+	// The same for a request that is sent again because its answer was lost.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1333,11 +1345,19 @@ func (x *OpenServer) GetRequestedBy() string {
 	return ""
 }
 
+func (x *OpenServer) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 type CloseServer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ServerId      string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
 	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	RequestedBy   string                 `protobuf:"bytes,3,opt,name=requested_by,json=requestedBy,proto3" json:"requested_by,omitempty"`
+	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see OpenServer
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1389,6 +1409,13 @@ func (x *CloseServer) GetForce() bool {
 func (x *CloseServer) GetRequestedBy() string {
 	if x != nil {
 		return x.RequestedBy
+	}
+	return ""
+}
+
+func (x *CloseServer) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
 	}
 	return ""
 }
@@ -1505,7 +1532,7 @@ var File_server_proto protoreflect.FileDescriptor
 
 const file_server_proto_rawDesc = "" +
 	"\n" +
-	"\fserver.proto\x12\x1bopensessionmanager.messages\x1a\vagent.proto\x1a\rsession.proto\x1a\vactor.proto\"\x87\x02\n" +
+	"\fserver.proto\x12\x1bopensessionmanager.messages\x1a\vagent.proto\x1a\rsession.proto\x1a\vactor.proto\"\xb0\x02\n" +
 	"\fServerRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1514,7 +1541,8 @@ const file_server_proto_rawDesc = "" +
 	"\x05facts\x18\x04 \x01(\v2(.opensessionmanager.messages.ServerFactsR\x05facts\x12&\n" +
 	"\x0fcreated_unix_ms\x18\x05 \x01(\x03R\rcreatedUnixMs\x12&\n" +
 	"\x0fagent_client_id\x18\x06 \x01(\tR\ragentClientId\x12 \n" +
-	"\vunreachable\x18\a \x01(\bR\vunreachable\"\xe7\x05\n" +
+	"\vunreachable\x18\a \x01(\bR\vunreachable\x12'\n" +
+	"\x0fswitch_requests\x18\b \x03(\tR\x0eswitchRequests\"\xe7\x05\n" +
 	"\n" +
 	"ServerView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
@@ -1607,15 +1635,19 @@ const file_server_proto_rawDesc = "" +
 	"\n" +
 	"screenshot\x18\x03 \x01(\v2..opensessionmanager.messages.ScreenshotRequestH\x00R\n" +
 	"screenshotB\t\n" +
-	"\acommand\"L\n" +
+	"\acommand\"k\n" +
 	"\n" +
 	"OpenServer\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12!\n" +
-	"\frequested_by\x18\x02 \x01(\tR\vrequestedBy\"c\n" +
+	"\frequested_by\x18\x02 \x01(\tR\vrequestedBy\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"\x82\x01\n" +
 	"\vCloseServer\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12!\n" +
-	"\frequested_by\x18\x03 \x01(\tR\vrequestedBy\"Q\n" +
+	"\frequested_by\x18\x03 \x01(\tR\vrequestedBy\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\"Q\n" +
 	"\x10ServerSuperseded\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12 \n" +
 	"\fby_server_id\x18\x02 \x01(\tR\n" +

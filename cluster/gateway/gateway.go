@@ -208,11 +208,17 @@ func (g *Gateway) known(ctx context.Context, n int, item func(int) (string, prot
 
 // OpenServers lets servers take sessions again.
 func (g *Gateway) OpenServers(ctx context.Context, in []*messages.OpenServer) []*messages.ServerResult {
+	for _, item := range in {
+		item.RequestId = rand.Text()
+	}
 	return g.servers(ctx, len(in), func(i int) (string, proto.Message) { return in[i].GetServerId(), in[i] })
 }
 
 // CloseServers keeps servers from taking sessions.
 func (g *Gateway) CloseServers(ctx context.Context, in []*messages.CloseServer) []*messages.ServerResult {
+	for _, item := range in {
+		item.RequestId = rand.Text()
+	}
 	return g.servers(ctx, len(in), func(i int) (string, proto.Message) { return in[i].GetServerId(), in[i] })
 }
 
