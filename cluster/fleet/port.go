@@ -63,10 +63,11 @@ func (f *Fleet) serverOptions() []grpc.ServerOption {
 
 func (f *Fleet) dialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
-		grpc.WithTransportCredentials(credentials.NewTLS(f.cfg.ClientTLS)),
+		grpc.WithTransportCredentials(promptTLS{credentials.NewTLS(f.cfg.ClientTLS)}),
 		grpc.WithChainStreamInterceptor(f.sending),
+		grpc.WithContextDialer(f.dial),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepalivePeriod, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: connectTime,
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: dialTime,
 			Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}}),
 	}
 }
