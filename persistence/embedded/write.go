@@ -45,6 +45,11 @@ func (s *Store) write(ctx context.Context, ops []persistence.Op, results []persi
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", persistence.ErrUnavailable, err)
 	}
+	return s.update(func(tx *bolt.Tx) error { return applyAll(tx.Bucket(recordsBucket), ops, results) })
+}
+
+// update is one write transaction.
+func (s *Store) update(do func(*bolt.Tx) error) error {
 	// judge must not see the work of another writer, which may have the same id.
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -55,7 +60,7 @@ func (s *Store) write(ctx context.Context, ops []persistence.Op, results []persi
 	err := guard(func() error {
 		return s.db.Update(func(tx *bolt.Tx) error {
 			id = tx.ID()
-			return applyAll(tx.Bucket(recordsBucket), ops, results)
+			return do(tx)
 		})
 	})
 	if err == nil || errors.Is(err, errNothing) {
