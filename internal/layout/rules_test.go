@@ -79,7 +79,7 @@ var only = []struct {
 	{"go.etcd.io/bbolt", []string{"persistence/embedded"}, "each database in its own folder"},
 	{"github.com/hashicorp/consul", []string{"persistence/consul/...", "cluster/membership/consul", "internal/consulapi"}, "each database in its own folder"},
 	{"database/sql", []string{"persistence/mysql"}, "each database in its own folder"},
-	{"github.com/aws/aws-sdk-go-v2", []string{"agent/fingerprint", "persistence/dynamodb", "cluster/fleet"}, "few places know of a cloud"},
+	{"github.com/aws/aws-sdk-go-v2", []string{"agent/fingerprint", "persistence/dynamodb", "cluster/membership/finder/targetgroup"}, "few places know of a cloud"},
 	{"github.com/MicahParks", []string{"http/oauth/keyset"}, "keys of strangers are read in one place"},
 	{"github.com/spf13", []string{"cmd/...", "internal/devhost/..."}, "options are read by programs"},
 	{"os/exec", []string{"agent/...", "internal/devhost/...", "cmd/dcv-devserver/...", "cmd/internal/demo", "cluster/clustertest", "persistence/consul/consultest", "bench/..."}, "the broker runs no other program"},
