@@ -1,7 +1,9 @@
 package node
 
 import (
+	"context"
 	"net"
+	"time"
 
 	"opensessionmanager/cluster/membership"
 	"opensessionmanager/cluster/membership/consul"
@@ -9,9 +11,16 @@ import (
 	"opensessionmanager/internal/consulapi"
 )
 
+// circleBeat is how often brokers that find each other without Consul beat: the registry
+// begins empty with each leader, and is next door.
+const circleBeat = 250 * time.Millisecond
+
 // source says who else is in the fleet; nil is nobody.
 func (n *Node) source() (membership.Source, error) {
 	c := n.opt.Config.Consul
+	if circle := n.circle.Load(); circle != nil {
+		return membership.New(circle.Registry(), membership.Options{Heartbeat: circleBeat, Settle: circleBeat, Logger: n.log}), nil
+	}
 	if n.opt.Source != nil || len(c.Addresses) == 0 {
 		return n.opt.Source, nil
 	}
@@ -44,4 +53,26 @@ func (n *Node) advertised() string {
 		}
 	}
 	return ""
+}
+
+// drainTime bounds how long a broker that leaves waits for its writes.
+const drainTime = time.Second
+
+// finishWrites waits until nothing is being written: whoever takes over reads what this broker
+// wrote, and is not surprised by it.
+func (n *Node) finishWrites(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for {
+		if writes, _ := n.committer.Queued(); writes == 0 {
+			return nil
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return nil // it leaves all the same
+		}
+	}
 }

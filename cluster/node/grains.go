@@ -71,6 +71,7 @@ func (n *Node) joinFleet(context.Context) error {
 	n.openAuditor()
 	n.links = actors.NewLinks(n.deps)
 	n.onStop(func(ctx context.Context) error { n.fleet.Stop(ctx); return nil })
+	n.onStop(n.finishWrites)
 	return nil
 }
 

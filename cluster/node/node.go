@@ -20,6 +20,7 @@ import (
 	"opensessionmanager/cluster/fleet"
 	"opensessionmanager/cluster/gateway"
 	"opensessionmanager/cluster/membership"
+	"opensessionmanager/cluster/membership/circle"
 	"opensessionmanager/cluster/reconcile"
 	"opensessionmanager/http/agentws"
 	"opensessionmanager/http/audit"
@@ -35,6 +36,7 @@ import (
 	"opensessionmanager/persistence/embedded"
 	"opensessionmanager/persistence/memory"
 	"opensessionmanager/persistence/mirror"
+	"opensessionmanager/persistence/replicated"
 )
 
 // Options is everything a broker is started with.
@@ -76,6 +78,8 @@ type Node struct {
 	mirror    *mirror.Store     // nil: this broker keeps its records for itself
 	auditor   *reconcile.Auditor
 	fleet     *fleet.Fleet
+	circle    atomic.Pointer[circle.Circle] // nil unless brokers find each other without Consul
+	replica   *replicated.Store             // and nil if they have a database
 	gateway   *gateway.Gateway
 	links     *actors.Links
 	agents    atomic.Pointer[agentws.Server] // also read by what follows administrators
@@ -101,8 +105,9 @@ func Start(ctx context.Context, opt Options) (*Node, error) {
 	}{
 		{"check the working path", n.checkWorkingPath},
 		{"open the audit trail", n.openAudit},
-		{"open the store", n.openStore},
 		{"prepare the certificates", n.openCertificates},
+		{"find the other brokers", n.openCircle},
+		{"open the store", n.openStore},
 		{"look for other brokers", n.meet},
 		{"prepare the keys and clients", n.openAuthorization},
 		{"join the fleet", n.joinFleet},
@@ -155,7 +160,7 @@ func Run(ctx context.Context, cfg *config.Config, logger *slog.Logger) error {
 		if err != nil && ctx.Err() != nil {
 			return nil
 		}
-		if err != nil && !served && !errors.Is(err, errLeftBehind) {
+		if err != nil && !served && !errors.Is(err, errLeftBehind) && !errors.Is(err, membership.ErrRemoved) {
 			return err
 		}
 		if err != nil {
@@ -226,10 +231,12 @@ func (n *Node) checkWorkingPath(context.Context) error {
 	return nil
 }
 
-func (n *Node) openStore(context.Context) error {
+func (n *Node) openStore(ctx context.Context) error {
 	switch {
 	case n.opt.Store != nil:
 		n.store = n.opt.Store
+	case n.replica != nil:
+		n.store = n.replica
 	case n.opt.Config.Storage.StateStore == "consul":
 		c := n.opt.Config.Consul
 		store, err := consul.Open(consul.Config{Addresses: c.Addresses, Token: c.Token.Reveal(), TLS: consulTLS(c), Prefix: c.Prefix, Logger: n.log})
@@ -250,5 +257,8 @@ func (n *Node) openStore(context.Context) error {
 	n.onStop(func(context.Context) error { return n.store.Close() })
 	n.committer = persistence.NewCommitter(n.store, persistence.CommitterConfig{Logger: n.log})
 	n.onStop(func(context.Context) error { n.committer.Close(); return nil })
+	if n.replica != nil {
+		return n.replica.Ready(ctx)
+	}
 	return nil
 }

@@ -37,6 +37,9 @@ func (n *Node) meet(ctx context.Context) (err error) {
 	if n.company, err = n.source(); err != nil || n.company == nil {
 		return err
 	}
+	if n.replica != nil {
+		return nil // nobody can delete what each broker has a copy of
+	}
 	n.mirror = mirror.New(n.store, mirror.Config{Kinds: append(oauth.Kinds(), dnsmapping.Kind), Sentinel: oauth.RootKey(), Logger: n.log,
 		Wiped: func() { n.auditor.Look("the store lost its records") },
 		Back:  func() { n.auditor.Look("the store was away") }})
@@ -114,6 +117,8 @@ func (n *Node) openAuditor() {
 func (n *Node) watchRecords() {
 	if n.company != nil {
 		n.background(n.auditor.Run)
+	}
+	if n.mirror != nil {
 		n.background(n.mirror.Run)
 	}
 }

@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -71,7 +68,11 @@ func (l *loader) checkHosts() {
 // checkPorts refuses two listeners on one port: the second would fail to start.
 func (l *loader) checkPorts() {
 	taken := map[int]*option{}
-	for _, field := range []*int{&l.cfg.Client.Port, &l.cfg.Agent.Port, &l.cfg.Admin.Port} {
+	ports := []*int{&l.cfg.Client.Port, &l.cfg.Agent.Port, &l.cfg.Admin.Port}
+	if l.cfg.Fleet.Discovers() {
+		ports = append(ports, &l.cfg.Fleet.Port, &l.cfg.Fleet.DiscoveryPort)
+	}
+	for _, field := range ports {
 		o := l.of(field)
 		if other := taken[*field]; other != nil {
 			l.refuse(o, fmt.Sprintf("port %d is also the one of %s", *field, other.key), "give each its own port")
@@ -97,25 +98,6 @@ func (l *loader) checkPersistence() {
 	if p.Enable {
 		l.refuse(l.of(&p.Enable), "an external database is "+notSupported,
 			fmt.Sprintf("write false; %s = embedded keeps the state in a file of the working path", l.of(&l.cfg.Storage.StateStore).key))
-	}
-}
-
-// checkDiscovery refuses a fleet: brokers that do not see each other would each
-// answer for a part of the sessions.
-func (l *loader) checkDiscovery() {
-	f := &l.cfg.Fleet
-	const fix = "name a Consul with consul-address, or run one broker, and remove the line"
-	for _, address := range f.Addresses {
-		if !l.isThisBroker(address) || len(f.Addresses) > 1 {
-			l.refuse(l.of(&f.Addresses), "this way of finding other brokers is "+notSupported, fix)
-			break
-		}
-	}
-	if f.MulticastGroup != "" {
-		l.refuse(l.of(&f.MulticastGroup), "this way of finding other brokers is "+notSupported, fix)
-	}
-	if f.AWSTargetGroupARN != "" {
-		l.refuse(l.of(&f.AWSTargetGroupARN), "this way of finding other brokers is "+notSupported, fix)
 	}
 }
 
@@ -155,15 +137,6 @@ func (l *loader) checkConsulAccess() {
 	if _, err := (consulapi.TLS{CertFile: string(c.CertFile), KeyFile: string(c.KeyFile)}).Config(); err != nil {
 		l.refuse(l.of(&c.CertFile), "cannot be used: "+reason(err), "name PEM files with a certificate and its key")
 	}
-}
-
-func (l *loader) isThisBroker(address string) bool {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || port != strconv.Itoa(l.cfg.Fleet.DiscoveryPort) {
-		return false
-	}
-	ip, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
 }
 
 func (l *loader) warnOfMissingFeatures() {

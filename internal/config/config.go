@@ -72,7 +72,7 @@ func (a Agent) Connector() Connector {
 // Storage says where the broker keeps what must survive a restart.
 type Storage struct {
 	WorkingPath Path   `prop:"session-manager-working-path" default:"" doc:"Folder for the broker's data, keys and certificates; only the broker's user may have access. Without a value it is /var/lib/dcvsmbroker if that folder exists and may be written to, else ./dcvsm-broker."`
-	StateStore  string `prop:"state-store" default:"embedded" oneof:"embedded,memory,consul" doc:"Where sessions, keys and registered clients are kept. 'embedded': a database file in the working path, which survives a restart. 'memory': everything is lost when the broker stops. 'consul': in the key-value store of Consul, shared by all brokers of the fleet; that is the value whenever consul-address is given."`
+	StateStore  string `prop:"state-store" default:"embedded" oneof:"embedded,memory,consul" doc:"Where sessions, keys and registered clients are kept. 'embedded': a database file in the working path, which survives a restart. 'memory': everything is lost when the broker stops. The brokers of a fleet without Consul each keep a copy of everything there. 'consul': in the key-value store of Consul, shared by all brokers of the fleet; that is the value whenever consul-address is given."`
 }
 
 // Authorization says who may call the broker.
@@ -197,15 +197,15 @@ type Consul struct {
 
 // Fleet says how brokers reach each other.
 type Fleet struct {
-	Port              int      `prop:"broker-to-broker-port" default:"47100" range:"1..65535" doc:"Port for messages between brokers, used with consul-address."`
+	Port              int      `prop:"broker-to-broker-port" default:"47100" range:"1..65535" doc:"Port for messages between the brokers of a fleet."`
 	BindHost          string   `prop:"broker-to-broker-bind-host" default:"0.0.0.0" doc:"Address that it listens on."`
 	Advertise         string   `prop:"broker-to-broker-advertised-host" default:"" doc:"Name or address under which the other brokers reach this one. Without a value it is the bind host, or the first address of the machine if that is 0.0.0.0."`
-	DiscoveryPort     int      `prop:"broker-to-broker-discovery-port" default:"47500" range:"1..65535" status:"later" doc:"Port for finding other brokers."`
-	Addresses         []string `prop:"broker-to-broker-discovery-addresses" default:"" status:"later" doc:"Addresses (host:port) of the brokers of the fleet. This version accepts only its own, as in 127.0.0.1:47500."`
-	MulticastGroup    string   `prop:"broker-to-broker-discovery-multicast-group" default:"" status:"later" doc:"Finds brokers by multicast. Refused by this version."`
-	MulticastPort     int      `prop:"broker-to-broker-discovery-multicast-port" default:"47400" range:"1..65535" status:"later" doc:"Port of the multicast group."`
-	AWSRegion         string   `prop:"broker-to-broker-discovery-aws-region" default:"" status:"later" doc:"Region of the target group."`
-	AWSTargetGroupARN string   `prop:"broker-to-broker-discovery-aws-alb-target-group-arn" default:"" status:"later" doc:"Finds brokers in a load balancer's target group. Refused by this version."`
+	DiscoveryPort     int      `prop:"broker-to-broker-discovery-port" default:"47500" range:"1..65535" doc:"Port on which the brokers of a fleet without Consul find and agree with each other and share their records, in mutual TLS. It is open only if one of the ways below is used."`
+	Addresses         []string `prop:"broker-to-broker-discovery-addresses" default:"" doc:"Addresses (host:port, the discovery port) of all brokers of the fleet, the same list on each, separated by commas. Three or more act only while they reach a majority of the list. Nobody but 127.0.0.1 is a broker that is alone."`
+	MulticastGroup    string   `prop:"broker-to-broker-discovery-multicast-group" default:"" doc:"IPv4 multicast address, as in 239.255.0.1, by which the brokers of a network find each other."`
+	MulticastPort     int      `prop:"broker-to-broker-discovery-multicast-port" default:"47400" range:"1..65535" doc:"Port of the multicast group."`
+	AWSRegion         string   `prop:"broker-to-broker-discovery-aws-region" default:"" doc:"Region of the target group. Without a value it is the one in its ARN."`
+	AWSTargetGroupARN string   `prop:"broker-to-broker-discovery-aws-alb-target-group-arn" default:"" doc:"ARN of a load balancer's target group whose targets are the brokers. It needs elasticloadbalancing:DescribeTargetHealth and ec2:DescribeInstances."`
 	KeyStoreFile      Path     `prop:"broker-to-broker-key-store-file" default:"" doc:"Key and certificate for messages between brokers: a Java key store, a PKCS12 file or a PEM file, with the certificates of the authorities whose brokers are trusted. Certificates of brokers must have the DNS name broker.fleet, unless all brokers use the same one. Without a value the broker makes its own certificate, signed by its own CA, which all brokers then have to share."`
 	KeyStorePass      Secret   `prop:"broker-to-broker-key-store-pass" default:"" doc:"Password of that key store."`
 }

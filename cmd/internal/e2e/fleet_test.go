@@ -23,12 +23,12 @@ import (
 	"opensessionmanager/persistence/consul/consultest"
 )
 
-// fleet is brokers, each a process, that meet in one Consul; agents with DCV servers in
-// memory that know all brokers; and clients that do so, too.
+// fleet is brokers, each a process, that meet in one Consul or without one; agents with DCV
+// servers in memory that know all brokers; and clients that do so, too.
 type fleet struct {
 	t       *testing.T
 	terrain terrain
-	consul  *consultest.Server
+	consul  *consultest.Server // nil if they meet without
 	brokers []*broker
 	hosts   map[string]*simulated
 	api     *client // with a token; of no broker in particular
@@ -41,6 +41,7 @@ type terrain struct {
 	agents   agent.Timing
 	limits   agent.Limits
 	fronts   func(*fleet) []string // of the agents; see simulation
+	meet     func(i int) []string  // settings by which broker i finds the others; nil: in a Consul
 }
 
 // startFleet runs n brokers and some hosts, which all brokers show.
@@ -59,7 +60,11 @@ func startFleetOf(t *testing.T, hosts int, programs ...string) *fleet {
 func startFleetOn(t *testing.T, on terrain, hosts int, programs ...string) *fleet {
 	t.Helper()
 	long(t, "it needs a fleet of processes")
-	f := &fleet{t: t, terrain: on, consul: consultest.Start(t, on.network.consul()), hosts: map[string]*simulated{}}
+	f := &fleet{t: t, terrain: on, hosts: map[string]*simulated{}}
+	if on.meet == nil {
+		f.consul = consultest.Start(t, on.network.consul())
+		f.terrain.meet = func(int) []string { return []string{"consul-address = " + f.consul.Address()} }
+	}
 	for _, program := range programs {
 		f.addOf(program)
 	}
@@ -104,11 +109,10 @@ func (f *fleet) addOf(program string) *broker {
 func (f *fleet) prepare(settings ...string) *broker {
 	f.t.Helper()
 	place := f.terrain.network.brokerSite(len(f.brokers))
-	b := newBrokerAt(f.t, place, append([]string{
-		"consul-address = " + f.consul.Address(),
+	b := newBrokerAt(f.t, place, slices.Concat([]string{
 		fmt.Sprintf("broker-to-broker-port = %d", freePort(f.t)),
 		"broker-to-broker-bind-host = " + place.host(),
-	}, slices.Concat(f.terrain.settings, settings)...)...)
+	}, f.terrain.meet(len(f.brokers)), f.terrain.settings, settings)...)
 	if len(f.brokers) > 0 { // as an operator does it
 		to := filepath.Join(b.dir, "work", "security")
 		require.NoError(f.t, os.MkdirAll(to, 0o700))

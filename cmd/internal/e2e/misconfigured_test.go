@@ -26,12 +26,14 @@ func TestMisconfigured_TheBrokerSaysWhatIsWrong(t *testing.T) {
 		line string
 		want []string
 	}{
-		"no number":         {"cli-to-broker-port = many", []string{"cli-to-broker-port", "many"}},
-		"out of range":      {"agent-ping-interval-seconds = 0", []string{"agent-ping-interval-seconds", "1 to 300"}},
-		"no truth":          {"enable-authorization = maybe", []string{"enable-authorization", "true or false"}},
-		"no such format":    {"session-screenshot-format = gif", []string{"session-screenshot-format", "png or jpeg"}},
-		"database":          {"enable-persistence = true", []string{"enable-persistence", "not supported by this version"}},
-		"several brokers":   {"broker-to-broker-discovery-addresses = 10.0.0.1:47500,10.0.0.2:47500", []string{"broker-to-broker-discovery-addresses"}},
+		"no number":      {"cli-to-broker-port = many", []string{"cli-to-broker-port", "many"}},
+		"out of range":   {"agent-ping-interval-seconds = 0", []string{"agent-ping-interval-seconds", "1 to 300"}},
+		"no truth":       {"enable-authorization = maybe", []string{"enable-authorization", "true or false"}},
+		"no such format": {"session-screenshot-format = gif", []string{"session-screenshot-format", "png or jpeg"}},
+		"database":       {"enable-persistence = true", []string{"enable-persistence", "not supported by this version"}},
+		"a lone address": {"broker-to-broker-discovery-addresses = 10.0.0.1", []string{"broker-to-broker-discovery-addresses", "10.0.0.1:47500,10.0.0.2:47500"}},
+		"two ways": {"broker-to-broker-discovery-addresses = 10.0.0.1:47500,10.0.0.2:47500\nbroker-to-broker-discovery-multicast-group = 239.255.0.1",
+			[]string{"broker-to-broker-discovery-multicast-group", "one way only", "keep one of the two lines"}},
 		"absent key store":  {"client-to-broker-connector-key-store-file = /nowhere/KeyStore.jks", []string{"client-to-broker-connector-key-store-file", "no such file"}},
 		"control character": {"client-to-broker-connector-bind-host = a\x1b[31m b", []string{"client-to-broker-connector-bind-host"}},
 	} {
