@@ -180,14 +180,6 @@ func (f *fleet) config(t testing.TB) circle.Config {
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)).With("port", port)}
 }
 
-func (f *fleet) start(t testing.TB) *circle.Circle {
-	t.Helper()
-	c, err := circle.Start(f.config(t))
-	require.NoError(t, err)
-	t.Cleanup(func() { finish(c) })
-	return c
-}
-
 func finish(c *circle.Circle) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
