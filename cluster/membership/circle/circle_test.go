@@ -6,11 +6,11 @@ import (
 	"errors"
 	"flag"
 	"log/slog"
+	"math/rand/v2"
 	"net"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,17 +48,25 @@ func fleetTLS(t testing.TB) (server, client *tls.Config) {
 	return ca.PeerServer(peer), ca.PeerClient(peer)
 }
 
-// freePorts are ports of the loopback address where nobody listens.
+// nextPort is behind the ports that this run has used. They are below those that systems
+// take for outgoing connections, so that nobody else has one when its turn comes.
+var nextPort atomic.Int64
+
+func init() { nextPort.Store(15000 + rand.Int64N(12000)) }
+
+// freePorts are ports of the loopback address where nobody listens, the lowest address first.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer func() { _ = l.Close() }()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	for len(ports) < n {
+		port := int(nextPort.Add(1))
+		l, err := net.Listen("tcp", address(port))
+		if err != nil {
+			continue
+		}
+		require.NoError(t, l.Close())
+		ports = append(ports, port)
 	}
-	slices.SortFunc(ports, func(a, b int) int { return strings.Compare(address(a), address(b)) }) // the first is the lowest
 	return ports
 }
 
