@@ -24,6 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	nextPort.Store(15000 + rand.Int64N(12000))
 	flag.Parse()
 	if err := flag.Set("test.parallel", "6"); err != nil { // the tests wait more than they work
 		panic(err)
@@ -51,8 +52,6 @@ func fleetTLS(t testing.TB) (server, client *tls.Config) {
 // nextPort is behind the ports that this run has used. They are below those that systems
 // take for outgoing connections, so that nobody else has one when its turn comes.
 var nextPort atomic.Int64
-
-func init() { nextPort.Store(15000 + rand.Int64N(12000)) }
 
 // freePorts are ports of the loopback address where nobody listens, the lowest address first.
 func freePorts(t testing.TB, n int) []int {
