@@ -91,6 +91,10 @@ type Deps struct {
 	// Silent, if there is one, is told which other broker has not been heard of for a
 	// while. It must not block.
 	Silent func(memberID string)
+	// Doubt, if there is one, is told which broker is gone whose last answers this one
+	// may not know; it compares the roster with the store and then calls settled, from
+	// any goroutine. It must not block.
+	Doubt func(memberID string, settled func())
 	// Roster and Placer are filled by Start.
 	Roster *Roster
 	Placer *actor.PID

@@ -14,6 +14,7 @@ import (
 // of for so long that these may not go back far enough.
 func (r *rosterActor) inherit(ctx actor.Context, gone *replica) {
 	p, now := r.replication, r.deps.Clock.Now()
+	r.doubt(ctx, gone)
 	last := &messages.RosterUpdate{}
 	for _, n := range gone.tail {
 		last.Sessions = append(last.Sessions, n.update.GetSessions()...)
@@ -37,6 +38,26 @@ func (r *rosterActor) inherit(ctx actor.Context, gone *replica) {
 		other.synced = false
 		r.pull(ctx, other, &messages.RosterPull{From: p.self})
 	}
+}
+
+// doubtSettled: the store was asked what a broker that is gone had answered.
+type doubtSettled struct{}
+
+// doubt: a broker is gone that this one was behind of already. It may have answered what
+// never arrived here, and then nobody but the store knows. Until that was asked this
+// broker is behind (promise 3).
+func (r *rosterActor) doubt(ctx actor.Context, gone *replica) {
+	if r.deps.Doubt == nil || gone.synced && r.deps.Clock.Now().Sub(gone.fresh) <= staleAfter {
+		return
+	}
+	r.replication.doubts++
+	root, self := ctx.ActorSystem().Root, ctx.Self()
+	r.deps.Doubt(gone.id, func() { root.Send(self, &doubtSettled{}) })
+}
+
+func (r *rosterActor) onDoubtSettled() {
+	r.replication.doubts--
+	r.judge()
 }
 
 // append puts news of somebody else into the next update.

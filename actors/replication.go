@@ -81,6 +81,7 @@ type replication struct {
 	pending  map[uint64]*pendingAck
 	sent     map[uint64]time.Time // our latest updates
 	graves   map[string]grave     // by kind and id
+	doubts   int                  // brokers that are gone, and what they answered last is not known
 	ticking  bool
 }
 
@@ -176,6 +177,9 @@ func (r *rosterActor) onTick(ctx actor.Context) {
 // now has to be shown first.
 func (r *rosterActor) judge() {
 	oldest := int64(math.MaxInt64)
+	if r.replication.doubts > 0 {
+		oldest = 0
+	}
 	for _, other := range r.replication.others {
 		if !other.synced {
 			oldest = 0

@@ -145,3 +145,36 @@ func TestRoster_IsBehindWhileAnUpdateIsMissing(t *testing.T) {
 	o.tell(&messages.RosterAck{From: "other", Sequence: o.beat(), Published: 9})
 	require.NoError(t, w.deps.Roster.Behind())
 }
+
+// Promise 3: a broker died whose last updates may not have come here. Before the store
+// was asked nobody is told that something is absent, also not by the last broker.
+func TestRoster_IsBehindWhileTheLastAnswersOfTheDeadAreInDoubt(t *testing.T) {
+	t.Parallel()
+	for name, silent := range map[string]time.Duration{"heard of just now": 0, "silent before it died": staleAfter} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			asked := make(chan func(), 1)
+			w.deps.Doubt = func(id string, settled func()) {
+				if id == "other" {
+					asked <- settled
+				}
+			}
+			o := newOther(w)
+			o.sync(7)
+			o.tell(&messages.RosterAck{From: "other", Sequence: o.beat(), Published: 7})
+			w.clock.Advance(silent + heartbeat)
+			w.deps.Roster.SetOthers(&RostersChanged{Self: "self"})
+			o.tell(&messages.RosterAck{From: "other"}) // it was taken
+			if silent == 0 {
+				require.Empty(t, asked)
+				require.NoError(t, w.deps.Roster.Behind())
+				return
+			}
+			settled := <-asked
+			require.ErrorIs(t, w.deps.Roster.Behind(), ErrBehind)
+			settled()
+			await(t, "the roster to be up to date", w.deps.Roster.Behind)
+		})
+	}
+}

@@ -130,6 +130,8 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		r.onPullAgain(ctx, m)
 	case *rosterTick:
 		r.onTick(ctx)
+	case *doubtSettled:
+		r.onDoubtSettled()
 	case *flush:
 		r.publish(ctx)
 	case actor.SystemMessage, actor.AutoReceiveMessage:

@@ -67,11 +67,12 @@ func (n *Node) joinFleet(context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.deps.Peers, n.deps.Silent = n.fleet, n.fleet.Suspect
+	n.deps.Peers, n.deps.Silent, n.deps.Doubt = n.fleet, n.fleet.Suspect, n.settle
 	n.openAuditor()
 	n.links = actors.NewLinks(n.deps)
 	n.onStop(func(ctx context.Context) error { n.fleet.Stop(ctx); return nil })
 	n.onStop(n.finishWrites)
+	n.prepareSettling()
 	return nil
 }
 
@@ -100,6 +101,7 @@ func (n *Node) onMoved(before, now *membership.View) {
 			others[m.ID] = m.Address
 		}
 	}
+	n.rememberGone(before, now)
 	n.deps.Roster.SetOthers(&actors.RostersChanged{Self: n.fleet.Self().ID, Others: others})
 	var left []string
 	for _, m := range before.Members {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,12 +56,15 @@ type Options struct {
 
 // Node is one running broker.
 type Node struct {
-	opt    Options
-	log    *slog.Logger
-	ready  atomic.Bool
-	failed atomic.Bool  // the store took nothing, and no probe since
-	asking atomic.Bool  // see onLost
-	probed atomic.Int64 // unix seconds of the last probe of a failing store
+	opt        Options
+	log        *slog.Logger
+	ready      atomic.Bool
+	failed     atomic.Bool // the store took nothing, and no probe since
+	asking     atomic.Bool // see onLost
+	gone       sync.Map    // see rememberGone
+	settling   sync.WaitGroup
+	settleLife context.Context
+	probed     atomic.Int64 // unix seconds of the last probe of a failing store
 
 	audit     *audit.Trail
 	auditLog  *logging.Log
