@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
@@ -47,23 +48,33 @@ func TestCreate_RefusedForARecordOfAnotherRequest(t *testing.T) {
 	w.refused(w.create("s-1", "bob"), messages.CodeKeyReused)
 }
 
-// F41: who gives a create up that was sent again, gives up what its first owner made.
-func TestDelete_OfACreateThatWasSentAgainEndsWhatTheFirstOwnerMade(t *testing.T) {
+// F41, C22: a create comes again to a broker that has not heard of the session yet, and
+// waits there for a place. A delete finds the session that its client was told of.
+func TestDelete_DuringARepeatedCreateFindsWhatTheFirstOneMade(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	deaf, dropped := w.deafPlacer()
 	deaf.Store(true)
 	w.host("a").connect()
-	w.storedElsewhere("s-1", "ann", "a")
 	spec := &messages.SessionSpec{Name: "desk", Owner: "ann", Type: messages.SessionType_SESSION_TYPE_VIRTUAL}
-	w.peers.Tell(messages.KindSession, "s-1", &messages.CreateSession{SessionId: "s-1", Spec: spec, RequestDigest: []byte("digest of ann")}, nil)
-	<-dropped
-	w.refused(w.delete("s-1", "ann", true), messages.CodeSessionNotFound)
-	await(t, "the session to end", func() error {
-		w.clock.Advance(time.Second)
-		if v := w.view("s-1"); v.GetState() != deleted && v.GetState() != deleting {
-			return session.ErrRefused
-		}
-		return nil
-	})
+	again := func(id string) *actor.Future {
+		future := actor.NewFuture(w.deps.System, 10*time.Second)
+		w.peers.Tell(messages.KindSession, id, &messages.CreateSession{SessionId: id, Spec: spec, RequestDigest: []byte("digest of ann")}, future.PID())
+		<-dropped
+		return future
+	}
+	w.storedElsewhere("s-1", "ann", "a")
+	asked := again("s-1")
+	require.Equal(t, deleting, w.delete("s-1", "ann", true).(*messages.SessionView).GetState())
+	answer, err := asked.Result()
+	require.NoError(t, err)
+	require.IsType(t, &messages.SessionView{}, answer, "it was there")
+	w.awaitState("s-1", deleted)
+
+	asked = again("s-2")
+	w.refused(w.delete("s-2", "bob", true), messages.CodeSessionNotFound)
+	w.refused(w.delete("s-2", "ann", true), messages.CodeSessionNotFound)
+	answer, err = asked.Result()
+	require.NoError(t, err)
+	w.refused(answer, messages.CodeSessionDeleted)
 }

@@ -72,7 +72,7 @@ func DefaultConfig() Config {
 	return Config{
 		Session: session.Limits{
 			Launch: 90 * time.Second, Placement: 30 * time.Second, Queue: 30 * time.Minute,
-			Delete: 2 * time.Minute, KeepDeleted: time.Hour, Retries: 2,
+			Delete: 2 * time.Minute, KeepDeleted: time.Hour, Bury: graveTime, Retries: 2,
 		},
 		Reservation: 30 * time.Second, Grace: 30 * time.Second, DropServer: 30 * time.Minute,
 		QueueSize: 1000, Probe: 3 * time.Second, Command: 20 * time.Second,

@@ -178,3 +178,15 @@ func TestRoster_IsBehindWhileTheLastAnswersOfTheDeadAreInDoubt(t *testing.T) {
 		})
 	}
 }
+
+// Promise 3: a broker that waited long before it was let in forgets what was forgotten
+// meanwhile, but nothing that it was told since.
+func TestRoster_DropsOnlyWhatItKnowsFromTheStore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.deps.Roster.tell(&publishSession{view: &messages.SessionView{Id: "stored", Version: Loaded}})
+	w.deps.Roster.tell(&publishSession{view: &messages.SessionView{Id: "told", Version: 2}})
+	require.NoError(t, w.deps.Roster.DropLoaded([]string{"stored", "told", "never there"}))
+	require.Nil(t, w.view("stored"))
+	require.NotNil(t, w.view("told"))
+}

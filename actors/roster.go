@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -43,6 +44,12 @@ type removeServer struct{ id string }
 // serverGone tells the placer that a server is no more.
 type serverGone struct{ id string }
 
+// dropLoaded forgets sessions that are shown as they were stored when the broker started,
+// and are in the store no more.
+type dropLoaded struct{ ids []string }
+
+type dropped struct{}
+
 // flush publishes what was put since the last one. It is sent once per burst and
 // stands behind everything that was queued with it: that is the batching.
 type flush struct{}
@@ -73,6 +80,19 @@ func StartRoster(d *Deps, builder *roster.Builder) *Roster {
 	}, actor.WithReceiverMiddleware(guarded(d, "roster"))), RosterName)
 	return r
 }
+
+// Loaded is the version of what a roster shows because the store had it when the broker
+// started, and nobody has told it more.
+const Loaded = 1
+
+// DropLoaded forgets sessions that were forgotten after this broker had read the store
+// and before it could hear so. It tells nobody, and returns when no reader sees them.
+func (r *Roster) DropLoaded(ids []string) error {
+	return r.system.Root.RequestFuture(r.pid, &dropLoaded{ids}, dropTime).Wait()
+}
+
+// dropTime bounds the wait for a roster that has a fleet's pictures to take in.
+const dropTime = 10 * time.Second
 
 // Snapshot is the present picture; it never changes.
 func (r *Roster) Snapshot() *roster.Snapshot { return r.current.Load() }
@@ -109,6 +129,13 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		r.remove(&r.replication.out.RemovedSessions, "session/", m.id, version)
 		r.builder.RemoveSession(m.id)
 		r.later(ctx, nil, nil)
+	case *dropLoaded:
+		for _, id := range m.ids {
+			if known, ok := r.builder.Snapshot().Session(id); ok && known.View.GetVersion() == Loaded {
+				r.builder.RemoveSession(id)
+			}
+		}
+		r.later(ctx, ctx.Sender(), &dropped{})
 	case *removeServer:
 		if known, ok := r.builder.Snapshot().Server(m.id); ok {
 			r.remove(&r.replication.out.RemovedServers, "server/", m.id, known.View.GetVersion())

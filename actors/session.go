@@ -158,7 +158,7 @@ func (g *sessionGrain) onWake(ctx actor.Context, m *messages.Wake) {
 		g.fetch()
 		g.backlog.kept = append(g.backlog.kept, mail{m, nil})
 		return
-	case g.now.State != session.Deleted: // that has asked on its way here, and nothing waits for it
+	case g.now.State != session.Deleted && g.now.State != session.Buried: // that has asked on its way here, and nothing waits for it
 		g.perform(ctx, g.now.Resume())
 	}
 	g.retireIfEmpty()
@@ -166,13 +166,18 @@ func (g *sessionGrain) onWake(ctx actor.Context, m *messages.Wake) {
 
 func (g *sessionGrain) onDelete(ctx actor.Context, m *messages.DeleteSession, sender *actor.PID) {
 	switch {
+	case g.unread && g.mayCancel(m): // who made it before may have been told so, and it is to be deleted
+		g.backlog.kept = append(g.backlog.kept, mail{m, sender})
+		g.readFirst(cancelled())
 	case g.version == 0 || !g.now.Owns(m.GetOwner()):
-		g.cancelCreate(ctx, m)
+		g.cancelCreate(m)
 		respond(ctx, sender, notFound(g.id))
 		g.retireIfEmpty()
-	case g.now.State == session.Deleted && m.GetRequestId() != "" && m.GetRequestId() == g.now.DeleteRequest:
+	case g.over() && m.GetRequestId() != "" && m.GetRequestId() == g.now.DeleteRequest:
 		g.confirm(sender) // asked again because the answer was lost
-	case g.now.State == session.Deleted:
+	case g.now.State == session.Buried:
+		respond(ctx, sender, notFound(g.id))
+	case g.over():
 		respond(ctx, sender, &messages.Refusal{Code: messages.CodeSessionDeleted, Detail: "the session is deleted already"})
 	default:
 		event := session.Event{Kind: session.DeleteAsked, Force: m.GetForce(), RequestID: m.GetRequestId()}
@@ -186,16 +191,20 @@ func (g *sessionGrain) onDelete(ctx actor.Context, m *messages.DeleteSession, se
 
 // cancelCreate gives up a create that was not accepted yet; a slot or a place in the
 // queue that comes later is given back (F41).
-func (g *sessionGrain) cancelCreate(ctx actor.Context, m *messages.DeleteSession) {
-	if g.version != 0 || len(g.askers) == 0 || !g.now.Owns(m.GetOwner()) {
+func (g *sessionGrain) cancelCreate(m *messages.DeleteSession) {
+	if !g.mayCancel(m) {
 		return
 	}
-	g.answer(&messages.Refusal{Code: messages.CodeSessionDeleted, Detail: "the session was deleted before it was placed"})
+	g.answer(cancelled())
 	g.now = session.Session{}
-	if g.unread { // another broker may have made it already
-		g.withdrawn, g.loaded = true, false
-		g.fetch()
-	}
+}
+
+func (g *sessionGrain) mayCancel(m *messages.DeleteSession) bool {
+	return g.version == 0 && len(g.askers) > 0 && g.now.Owns(m.GetOwner())
+}
+
+func cancelled() *messages.Refusal {
+	return &messages.Refusal{Code: messages.CodeSessionDeleted, Detail: "the session was deleted before it was placed"}
 }
 
 func (g *sessionGrain) onQueued(ctx actor.Context) {
@@ -218,7 +227,7 @@ func (g *sessionGrain) hostReachable() bool {
 
 func (g *sessionGrain) onUpdatePermissions(ctx actor.Context, m *messages.UpdateSessionPermissions, sender *actor.PID) {
 	switch {
-	case g.version == 0 || !g.now.Owns(m.GetOwner()) || g.now.State == session.Deleted:
+	case g.version == 0 || !g.now.Owns(m.GetOwner()) || g.over():
 		respond(ctx, sender, notFound(g.id))
 		g.retireIfEmpty()
 	case g.now.State != session.Ready:
@@ -333,29 +342,6 @@ func (g *sessionGrain) adopt(ctx actor.Context, out session.Outcome, replyTo *ac
 	g.publish(ctx, replyTo)
 }
 
-func changedForReaders(a, b session.Session) bool {
-	return a.State != b.State || a.Connections != b.Connections || !a.Disconnected.Equal(b.Disconnected) ||
-		a.Reason != b.Reason || a.StorageRoot != b.StorageRoot || a.ServerID != b.ServerID
-}
-
-// publish shows the session; whoever asked is answered once every reader sees it.
-func (g *sessionGrain) publish(ctx actor.Context, replyTo *actor.PID) {
-	g.shown = g.deps.stampAfter(g.shown)
-	view := g.now.View(g.shown)
-	g.deps.Roster.tell(&publishSession{view: view, replyTo: replyTo, answer: view})
-	for _, asker := range g.askers {
-		g.deps.Roster.tell(&publishSession{view: view, replyTo: asker, answer: view})
-	}
-	g.askers = nil
-}
-
-func (g *sessionGrain) answer(refusal *messages.Refusal) {
-	for _, asker := range g.askers {
-		respond(g.deps.System.Root, asker, refusal)
-	}
-	g.askers = nil
-}
-
 func (g *sessionGrain) armDeadline() {
 	if g.now.Deadline.IsZero() || g.now.Deadline.Equal(g.armed) {
 		return
@@ -397,7 +383,7 @@ func (g *sessionGrain) onPassivate() {
 // tens of thousands of them.
 func (g *sessionGrain) rest() {
 	switch g.now.State {
-	case session.Fresh, session.Ready, session.Deleted:
+	case session.Fresh, session.Ready, session.Deleted, session.Buried:
 		g.onPassivate()
 	}
 }

@@ -28,14 +28,21 @@ func (g *sessionGrain) onCreate(ctx actor.Context, m *messages.CreateSession, se
 // activation on another broker made it and was ended before it could answer (C22).
 func (g *sessionGrain) onCreateRefused(refusal *messages.Refusal) {
 	if len(g.askers) > 0 && g.unread {
-		g.made, g.refused = &session.Session{Spec: &messages.SessionSpec{}, Digest: g.now.Digest}, refusal
-		g.loaded, g.now = false, session.Session{}
-		g.fetch()
+		g.readFirst(refusal)
 		return
 	}
 	g.answer(refusal)
 	g.now = session.Session{}
 	g.retireIfEmpty()
+}
+
+// readFirst has a create that is over looked up in the store; if it is not there either
+// whoever asked for it gets the refusal.
+func (g *sessionGrain) readFirst(refusal *messages.Refusal) {
+	made := g.now
+	g.made, g.refused = &made, refusal
+	g.loaded, g.now = false, session.Session{}
+	g.fetch()
 }
 
 // repeat answers a create for an id that exists: the same request gets the same
@@ -46,15 +53,6 @@ func (g *sessionGrain) repeat(ctx actor.Context, m *messages.CreateSession, send
 		return
 	}
 	respond(ctx, sender, keyReused())
-}
-
-// confirm answers with what was published before, when every reader sees that: it may
-// still be on its way.
-func (g *sessionGrain) confirm(to *actor.PID) {
-	if to != nil {
-		view := g.now.View(g.shown)
-		g.deps.Roster.tell(&publishSession{view: view, replyTo: to, answer: view})
-	}
 }
 
 func sameRequest(m *messages.CreateSession, digest []byte) bool {

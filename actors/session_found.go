@@ -54,7 +54,7 @@ func (g *sessionGrain) cameAlong(m *messages.SessionFound) bool {
 		return true
 	}
 	if g.now.External {
-		return g.now.State == session.Deleted
+		return g.over()
 	}
 	return !g.hostReachable() && g.sameClient(m.GetServerId()) && g.now.OnHost() && g.now.State != session.Placed && !slices.Contains(g.now.Tried, m.GetServerId())
 }

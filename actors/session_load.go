@@ -79,7 +79,7 @@ func (g *sessionGrain) onRecordMissing() {
 	g.held, g.rewriting = session.Session{}, false
 	entry, shown := g.deps.views().Session(g.id)
 	over := shown && entry.View.GetState() == messages.SessionState_SESSION_STATE_DELETED
-	if known := shown || held.State != session.Fresh && held.State != session.Deleted; known && (!over || rewriting) {
+	if known := shown || held.State != session.Fresh && held.State != session.Deleted && held.State != session.Buried; known && (!over || rewriting) {
 		next := held
 		if shown {
 			next = session.FromView(g.deps.Clock.Now(), entry.View, g.deps.Config.Session).Recall(held)

@@ -78,7 +78,9 @@ func (w *world) stored() *roster.Builder {
 		if _, known := servers.Server(s.ServerID); !known && s.State == session.Ready {
 			s.State = session.Unknown
 		}
-		b.PutSession(s.View(1))
+		if s.State != session.Buried {
+			b.PutSession(s.View(1))
+		}
 	}
 	return b
 }

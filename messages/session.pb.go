@@ -352,6 +352,9 @@ type SessionRecord struct {
 	StorageRoot             string `protobuf:"bytes,19,opt,name=storage_root,json=storageRoot,proto3" json:"storage_root,omitempty"`
 	// The latest accepted delete, so that its repetition gets the same answer.
 	DeleteRequest string `protobuf:"bytes,20,opt,name=delete_request,json=deleteRequest,proto3" json:"delete_request,omitempty"`
+	// Over and shown to nobody any more; state is "deleted". The record stays a while, so
+	// that a late copy of the request to create the session does not make it again.
+	Buried        bool `protobuf:"varint,21,opt,name=buried,proto3" json:"buried,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -524,6 +527,13 @@ func (x *SessionRecord) GetDeleteRequest() string {
 		return x.DeleteRequest
 	}
 	return ""
+}
+
+func (x *SessionRecord) GetBuried() bool {
+	if x != nil {
+		return x.Buried
+	}
+	return false
 }
 
 // SessionView is the published, immutable picture of a session.
@@ -1993,7 +2003,7 @@ const file_session_proto_rawDesc = "" +
 	"\fstorage_root\x18\r \x01(\tR\vstorageRootB\x19\n" +
 	"\x17_max_concurrent_clientsB\x11\n" +
 	"\x0f_dcv_gl_enabledB\x13\n" +
-	"\x11_permissions_file\"\xcb\x05\n" +
+	"\x11_permissions_file\"\xe3\x05\n" +
 	"\rSessionRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
 	"\x06dcv_id\x18\x02 \x01(\tR\x05dcvId\x12<\n" +
@@ -2019,7 +2029,8 @@ const file_session_proto_rawDesc = "" +
 	"\x0erequest_digest\x18\x11 \x01(\fR\rrequestDigest\x12;\n" +
 	"\x1alast_disconnection_unix_ms\x18\x12 \x01(\x03R\x17lastDisconnectionUnixMs\x12!\n" +
 	"\fstorage_root\x18\x13 \x01(\tR\vstorageRoot\x12%\n" +
-	"\x0edelete_request\x18\x14 \x01(\tR\rdeleteRequest\"\xcc\x05\n" +
+	"\x0edelete_request\x18\x14 \x01(\tR\rdeleteRequest\x12\x16\n" +
+	"\x06buried\x18\x15 \x01(\bR\x06buried\"\xcc\x05\n" +
 	"\vSessionView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
 	"\x06dcv_id\x18\x02 \x01(\tR\x05dcvId\x12\x12\n" +

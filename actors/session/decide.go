@@ -208,4 +208,12 @@ func reappear(st step) step {
 	return note(st)
 }
 
+// bury hides what is over. What was made by request is known for longer.
+func bury(st step) step {
+	if st.next.External || st.limits.Bury <= st.limits.KeepDeleted {
+		return forget(st.to(Gone))
+	}
+	return st
+}
+
 func forget(st step) step { return st.do(Forget, "") }

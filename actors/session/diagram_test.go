@@ -37,7 +37,7 @@ func TestDiagram_IsTheTable(t *testing.T) {
 func diagram() string {
 	var b strings.Builder
 	b.WriteString("```mermaid\nstateDiagram-v2\n")
-	for _, from := range []State{Fresh, Queued, Placed, Replacing, Ready, Unknown, Deleting, Deleted} {
+	for _, from := range []State{Fresh, Queued, Placed, Replacing, Ready, Unknown, Deleting, Deleted, Buried} {
 		by := map[State][]string{}
 		for kind, m := range life[from] {
 			if m.next != from {
@@ -50,7 +50,7 @@ func diagram() string {
 		}
 	}
 	b.WriteString("```\n\n| State | Notes and stays | Not stored |\n|---|---|---|\n")
-	for _, in := range []State{Queued, Placed, Replacing, Ready, Unknown, Deleting, Deleted} {
+	for _, in := range []State{Queued, Placed, Replacing, Ready, Unknown, Deleting, Deleted, Buried} {
 		var stays, soft []string
 		for kind, m := range life[in] {
 			if m.next == in {

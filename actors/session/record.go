@@ -22,7 +22,7 @@ func (s Session) Record() *messages.SessionRecord {
 		ReasonCode: s.Reason.Code, ReasonText: s.Reason.Text,
 		DeleteAsked: s.DeleteAsked, CloseOwed: s.CloseOwed, RequestDigest: s.Digest,
 		LastDisconnectionUnixMs: millis(s.Disconnected), StorageRoot: s.StorageRoot,
-		DeleteRequest: s.DeleteRequest,
+		DeleteRequest: s.DeleteRequest, Buried: s.State == Buried,
 	}
 	r.ProtoReflect().SetUnknown(s.Newer)
 	return r
@@ -30,9 +30,13 @@ func (s Session) Record() *messages.SessionRecord {
 
 // FromRecord is the inverse of Record.
 func FromRecord(r *messages.SessionRecord) Session {
+	state := State(r.GetState())
+	if r.GetBuried() {
+		state = Buried
+	}
 	return Session{
 		ID: r.GetId(), DCVID: r.GetDcvId(), Spec: r.GetSpec(), External: r.GetExternal(),
-		State: State(r.GetState()), Created: instant(r.GetCreatedUnixMs()), Since: instant(r.GetSinceUnixMs()),
+		State: state, Created: instant(r.GetCreatedUnixMs()), Since: instant(r.GetSinceUnixMs()),
 		// Many sessions share a server: so that a hundred thousand of them do not keep
 		// as many copies of its long id.
 		Deadline: instant(r.GetDeadlineUnixMs()), ServerID: shared(r.GetServerId()), MachineID: shared(r.GetMachineId()),
@@ -128,7 +132,7 @@ func (s Session) seen() (messages.SessionState, messages.SessionSubstate) {
 		return messages.SessionState_SESSION_STATE_READY, messages.SessionSubstate_SESSION_SUBSTATE_NONE
 	case Deleting:
 		return messages.SessionState_SESSION_STATE_DELETING, messages.SessionSubstate_SESSION_SUBSTATE_NONE
-	case Deleted, Gone:
+	case Deleted, Buried, Gone:
 		return messages.SessionState_SESSION_STATE_DELETED, messages.SessionSubstate_SESSION_SUBSTATE_NONE
 	default:
 		return messages.SessionState_SESSION_STATE_UNKNOWN, messages.SessionSubstate_SESSION_SUBSTATE_NONE

@@ -57,6 +57,7 @@ type Limits struct {
 	Queue       time.Duration // create-sessions-queue-max-time-seconds
 	Delete      time.Duration // the host confirms a deletion
 	KeepDeleted time.Duration // delete-session-duration-seconds
+	Bury        time.Duration // a deleted session is known, shown or not; longer than a request may be on its way
 	Retries     int           // create-sessions-number-of-retries-on-failure
 }
 
@@ -118,6 +119,8 @@ func deadline(now time.Time, s Session, limits Limits) time.Time {
 		return now.Add(limits.Delete)
 	case Deleted:
 		return now.Add(limits.KeepDeleted)
+	case Buried:
+		return now.Add(limits.Bury - limits.KeepDeleted)
 	default:
 		return time.Time{}
 	}

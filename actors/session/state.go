@@ -26,6 +26,9 @@ const (
 	Deleting State = "deleting"
 	// Deleted: over, visible until its time is up.
 	Deleted State = "deleted"
+	// Buried: over and not shown any more, but still known, so that a late copy of the
+	// request to create it does not make it again. Stored as deleted.
+	Buried State = "buried"
 	// Gone: to be forgotten altogether.
 	Gone State = "gone"
 )
@@ -172,6 +175,13 @@ var life = map[State]map[Kind]move{
 		Found:     {next: Ready, decide: reappear},
 		Launched:  {next: Deleted, decide: closeStray, soft: true},
 		Elsewhere: {next: Deleted, decide: closeStray, soft: true},
+		Moved:     {next: Ready, decide: reappear},
+		Overdue:   {next: Buried, decide: bury},
+	},
+	Buried: {
+		Found:     {next: Ready, decide: reappear},
+		Launched:  {next: Buried, decide: closeStray, soft: true},
+		Elsewhere: {next: Buried, decide: closeStray, soft: true},
 		Moved:     {next: Ready, decide: reappear},
 		Overdue:   {next: Gone, decide: forget},
 	},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -184,8 +186,46 @@ func (n *Node) load(ctx context.Context) error {
 	if err := n.catchUp(ctx); err != nil {
 		return err
 	}
+	if err := n.dropForgotten(ctx); err != nil {
+		return err
+	}
+	n.caughtUp.Store(true)
 	n.watchRecords()
 	return nil
+}
+
+// dropForgotten looks again for sessions that nobody else has told of: it may have been
+// long until this broker was let in, and what was forgotten meanwhile nobody mentions.
+func (n *Node) dropForgotten(ctx context.Context) error {
+	loaded := map[string]bool{}
+	snapshot := n.deps.Roster.Snapshot()
+	for after := (roster.SessionCursor{}); ; {
+		page := snapshot.Sessions(roster.SessionQuery{Limit: scanPage, After: after})
+		for _, s := range page.Sessions {
+			if s.View.GetVersion() == actors.Loaded {
+				loaded[s.View.GetId()] = true
+			}
+		}
+		if after = page.Next; !page.More {
+			break
+		}
+	}
+	if len(loaded) == 0 || n.company == nil {
+		return nil
+	}
+	err := n.scan(ctx, actors.RecordSession, func(data []byte) error {
+		var record messages.SessionRecord
+		err := proto.Unmarshal(data, &record)
+		if !record.GetBuried() {
+			delete(loaded, record.GetId())
+		}
+		return err
+	})
+	if err != nil || len(loaded) == 0 {
+		return err
+	}
+	n.log.Info("sessions were forgotten while this broker waited to join", "count", len(loaded))
+	return n.deps.Roster.DropLoaded(slices.Collect(maps.Keys(loaded)))
 }
 
 // picture is this broker's roster as the gateway reads it.
@@ -197,6 +237,9 @@ type picture struct {
 // Behind is nil while the roster shows all that any broker has answered: it hears from
 // all the others, and these are all.
 func (p picture) Behind() error {
+	if !p.node.caughtUp.Load() {
+		return actors.ErrBehind
+	}
 	if err := p.Roster.Behind(); err != nil {
 		return err
 	}
@@ -245,8 +288,10 @@ func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) (over 
 		if _, known := servers.Server(s.ServerID); !known && s.State == session.Ready {
 			s.State, s.Reason = session.Unknown, session.Reason{Code: messages.CodeUnreachable, Text: "its server was forgotten"}
 		}
-		builder.PutSession(s.View(1))
-		if s.State == session.Deleted {
+		if s.State != session.Buried {
+			builder.PutSession(s.View(actors.Loaded))
+		}
+		if s.State == session.Deleted || s.State == session.Buried {
 			over[s.ID] = s.Deadline
 		}
 		return nil
@@ -264,7 +309,7 @@ func (n *Node) loadServers(ctx context.Context, builder *roster.Builder) error {
 		s := server.New(record.GetId())
 		s.MachineID, s.Closed, s.Facts, s.Reachable = record.GetMachineId(), record.GetClosed(), record.GetFacts(), !record.GetUnreachable()
 		s.ClientID = record.GetAgentClientId()
-		builder.PutServer(s.View(1))
+		builder.PutServer(s.View(actors.Loaded))
 		return nil
 	})
 }

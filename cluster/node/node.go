@@ -59,6 +59,7 @@ type Node struct {
 	opt        Options
 	log        *slog.Logger
 	ready      atomic.Bool
+	caughtUp   atomic.Bool // the roster has what the others have, and no more
 	failed     atomic.Bool // the store took nothing, and no probe since
 	asking     atomic.Bool // see onLost
 	gone       sync.Map    // see rememberGone

@@ -146,7 +146,7 @@ func (n *Node) sessions() reconcile.Kind {
 			}
 			stored := session.FromRecord(&record)
 			shown, ok := n.deps.Roster.Snapshot().Session(r.Key.ID)
-			return !ok || !stored.ShownBy(shown.View) || !stored.Deadline.IsZero() && time.Since(stored.Deadline) > overdueTime
+			return ok == (stored.State == session.Buried) || ok && !stored.ShownBy(shown.View) || !stored.Deadline.IsZero() && time.Since(stored.Deadline) > overdueTime
 		}}
 }
 
