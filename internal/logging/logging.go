@@ -93,16 +93,19 @@ func open(o Options) (io.Writer, func() error, error) {
 	if err := probe(path); err != nil {
 		return nil, nil, err
 	}
-	file := &timberjack.Logger{
-		Filename: path, MaxSize: o.MaxSizeMB, MaxBackups: o.KeepFiles,
-		LocalTime: true, FileMode: 0o640, Compression: "none",
-	}
-	switch o.Rotation {
-	case Hourly:
-		file.RotateAtMinutes = []int{0}
-	case Daily:
-		file.RotateAt = []string{"00:00"}
-	}
+	file := newFile(path, func() *timberjack.Logger {
+		rotated := &timberjack.Logger{
+			Filename: path, MaxSize: o.MaxSizeMB, MaxBackups: o.KeepFiles,
+			LocalTime: true, FileMode: 0o640, Compression: "none",
+		}
+		switch o.Rotation {
+		case Hourly:
+			rotated.RotateAtMinutes = []int{0}
+		case Daily:
+			rotated.RotateAt = []string{"00:00"}
+		}
+		return rotated
+	})
 	return file, file.Close, nil
 }
 
