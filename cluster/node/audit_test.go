@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"opensessionmanager/http/admin/adminclient"
+	"opensessionmanager/http/oauth/authserver"
 	"opensessionmanager/internal/config"
 )
 
@@ -93,4 +94,41 @@ func TestNode_ThrottlesEachCaller(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, a.status)
 	}
+}
+
+// The sockets of agents count only where they are refused: then they are as bounded as
+// everything else.
+func TestNode_ThrottlesRefusedSockets(t *testing.T) {
+	dir := t.TempDir()
+	opt := options(t, dir)
+	opt.Config.Throttling.RequestsPerSecond = 3
+	n := start(t, opt)
+	statuses := map[int]int{}
+	for range 12 {
+		a, err := get(t, dir, n.AgentAddr(), "/agent/ws")
+		require.NoError(t, err)
+		statuses[a.status]++
+	}
+	require.Positive(t, statuses[http.StatusUnauthorized], "%v", statuses)
+	require.Positive(t, statuses[http.StatusTooManyRequests], "%v", statuses)
+}
+
+// A registration that was left for the start is an administrative act like any other.
+func TestNode_AuditsServersThatWereRegisteredBeforeTheStart(t *testing.T) {
+	dir := t.TempDir()
+	const url = "http://127.0.0.1:1/.well-known/jwks.json"
+	require.NoError(t, authserver.Pend(dir, authserver.Server{URL: url}))
+	start(t, options(t, dir))
+	await(t, "the line", func() error {
+		all, err := events(t, dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range all {
+			if e["msg"] == "register-auth-server" && e["outcome"] == "done" && e["subject"] == url {
+				return nil
+			}
+		}
+		return fmt.Errorf("not in %v", all)
+	})
 }

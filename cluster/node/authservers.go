@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 
+	"opensessionmanager/http/audit"
 	"opensessionmanager/http/oauth/authserver"
 )
 
@@ -10,9 +11,13 @@ import (
 // ran. A note that is no good does not keep the broker from starting.
 func (n *Node) takePending(ctx context.Context) {
 	err := authserver.TakePending(n.workingPath(), func(s authserver.Server) error {
+		event := audit.Event{Act: "register-auth-server", Outcome: audit.Done, Client: "administrator", Subject: s.URL, Reason: "it was registered before the start"}
 		if err := n.auth.AuthServers().Register(ctx, s); err != nil {
+			event.Outcome, event.Reason = audit.Refused, err.Error()
+			n.audit.RecordFrom(audit.Origin{}, event)
 			return err
 		}
+		n.audit.RecordFrom(audit.Origin{}, event)
 		n.log.Info("authorization server registered before the start", "url", s.URL)
 		return nil
 	})

@@ -117,6 +117,7 @@ func (n *Node) sessionAlive(id string) bool {
 func (n *Node) listen(ctx context.Context) (err error) {
 	perSecond := n.opt.Config.Throttling.RequestsPerSecond
 	n.throttle = listen.NewThrottle[netip.Addr](float64(perSecond), perSecond)
+	n.sockets = listen.NewThrottle[netip.Addr](float64(perSecond), perSecond)
 	client, agent := n.opt.Config.Client.Connector(), n.opt.Config.Agent.Connector()
 	if err := n.openAgentPort(agent); err != nil {
 		return err
@@ -163,11 +164,13 @@ func (n *Node) proxies(protocol bool) listen.Proxies {
 // throttled bounds what each caller may ask of both ports together, tokens included
 // (max-api-requests-per-second). Balancers ask for the health as often as they like, and
 // the hosts behind one address may all come back at once: their sockets have bounds of
-// their own.
+// their own, and count here only where they are refused.
 func (n *Node) throttled(next fasthttp.RequestHandler) fasthttp.RequestHandler {
-	return listen.Throttled(next, n.throttle, func(rc *fasthttp.RequestCtx) {
+	refused := func(rc *fasthttp.RequestCtx) {
 		n.audit.Refuse(rc, "too many requests", audit.Event{Act: "throttle", Code: listen.CodeThrottled})
-	}, "/health", agentproto.PathSocket)
+	}
+	next = listen.ThrottledRefusals(next, n.sockets, refused, agentproto.PathSocket)
+	return listen.Throttled(next, n.throttle, refused, "/health", agentproto.PathSocket)
 }
 
 // serveClient answers on the client port once there is something to answer from.

@@ -42,7 +42,7 @@ func (n *Node) metrics() *metrics.Metrics {
 	m.Gauge("servers", "DCV servers that this broker knows.", n.roster(func(s counts) int { return s.CountServers() }))
 	m.Gauge("fleet_members", "Brokers in the fleet, as this one sees it.", func() float64 { return float64(len(n.fleet.View().Members)) })
 	m.Gauge("fleet_epoch", "Number of the view of the fleet.", func() float64 { return float64(n.fleet.View().Epoch) })
-	m.Counter("throttled_total", "Requests answered 429 because their caller made too many.", func() float64 { return float64(n.throttle.Refused()) })
+	m.Counter("throttled_total", "Requests answered 429 because their caller made too many.", func() float64 { return float64(n.throttle.Refused() + n.sockets.Refused()) })
 	m.Counter("audit_lines_dropped_total", "Lines that the audit trail lost because they could not be written.", func() float64 { return float64(n.auditLog.Dropped()) })
 	m.Gauge("certificate_expiry_timestamp_seconds", "When the broker's own certificate ends.", func() float64 { return float64(n.identity.NotAfter().Unix()) })
 	return m

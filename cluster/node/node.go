@@ -70,6 +70,7 @@ type Node struct {
 	audit     *audit.Trail
 	auditLog  *logging.Log
 	throttle  *listen.Throttle[netip.Addr] // by caller
+	sockets   *listen.Throttle[netip.Addr] // by caller, of agents that are refused
 	store     persistence.Store
 	committer *persistence.Committer
 	clock     *actors.SystemClock

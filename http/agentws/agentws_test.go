@@ -1,6 +1,7 @@
 package agentws_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"opensessionmanager/http/agentws"
+	"opensessionmanager/http/audit"
 	"opensessionmanager/http/listen"
 	"opensessionmanager/internal/agentproto"
 	"opensessionmanager/messages"
@@ -177,7 +179,10 @@ func TestSocket_LargeFramesPass(t *testing.T) {
 
 func TestUpgrade_NeedsAuthorizationAndAHandshake(t *testing.T) {
 	t.Parallel()
-	b := start(t)
+	var trail bytes.Buffer
+	b := start(t, func(c *agentws.Config) {
+		c.Audit = audit.New(slog.New(slog.NewTextHandler(&trail, nil)), c.Logger)
+	})
 	_, response, err := websocket.DefaultDialer.Dial("ws://"+b.addr+agentproto.PathSocket, nil)
 	require.ErrorIs(t, err, websocket.ErrBadHandshake)
 	require.Equal(t, http.StatusUnauthorized, response.StatusCode)
@@ -197,6 +202,7 @@ func TestUpgrade_NeedsAuthorizationAndAHandshake(t *testing.T) {
 	require.ErrorIs(t, err, websocket.ErrBadHandshake)
 	require.Equal(t, http.StatusForbidden, response.StatusCode)
 	require.Zero(t, b.Count())
+	require.NotContains(t, trail.String(), "outcome=done", "nobody was attached")
 }
 
 // F15: beyond its limit the broker refuses, and says when to come back.

@@ -86,9 +86,10 @@ func (s *Server) Handler() fasthttp.RequestHandler {
 			rc.Response.Header.Set("Retry-After", strconv.Itoa(1+rand.IntN(10))) // spread the return (F15)
 			return
 		}
-		s.trail.Record(rc, audit.Event{Act: "attach-agent", Outcome: audit.Done, Client: clientID})
 		remote := listen.RemoteText(rc) // rc must not be touched in the new goroutine
-		s.upgrade(rc, func(ws *websocket.Conn) { s.serve(ws, clientID, remote) })
+		if s.upgrade(rc, func(ws *websocket.Conn) { s.serve(ws, clientID, remote) }) {
+			s.trail.Record(rc, audit.Event{Act: "attach-agent", Outcome: audit.Done, Client: clientID})
+		}
 	}
 }
 

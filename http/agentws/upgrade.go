@@ -40,13 +40,14 @@ func newUpgrader(timeout time.Duration) *websocket.Upgrader {
 }
 
 // upgrade answers the handshake and hands the socket to serve, or answers why not.
-func (s *Server) upgrade(rc *fasthttp.RequestCtx, serve func(*websocket.Conn)) {
+func (s *Server) upgrade(rc *fasthttp.RequestCtx, serve func(*websocket.Conn)) bool {
 	ws, err := s.upgrader.Upgrade(&door{rc: rc}, handshake(rc), nil)
 	if err != nil {
-		return // the upgrader has answered
+		return false // the upgrader has answered
 	}
 	rc.HijackSetNoResponse(true)
 	rc.Hijack(func(net.Conn) { go serve(ws) })
+	return true
 }
 
 // handshake shows the upgrader what it looks at.

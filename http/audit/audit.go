@@ -55,8 +55,8 @@ type Event struct {
 type Trail struct {
 	trail *slog.Logger // nil: there is none
 	log   *slog.Logger
-	kept  bounded
-	told  bounded
+	kept  *Bounded
+	told  *Bounded
 }
 
 // New writes events to trail, nil for none, and refusals to log as well: no more than
@@ -64,8 +64,7 @@ type Trail struct {
 // matters. A line says how many before it were left out.
 func New(trail, log *slog.Logger) *Trail {
 	return &Trail{trail: trail, log: log,
-		kept: bounded{pace: rate.NewLimiter(refusalsPerSecond, refusalsAtOnce)},
-		told: bounded{pace: rate.NewLimiter(toldPerSecond, toldAtOnce)}}
+		kept: NewBounded(refusalsPerSecond, refusalsAtOnce), told: NewBounded(toldPerSecond, toldAtOnce)}
 }
 
 // Record writes the event of a request.
@@ -95,18 +94,26 @@ func (t *Trail) Refuse(rc *fasthttp.RequestCtx, text string, e Event) {
 	e.Outcome = Refused
 	from := Origin{RequestID: listen.RequestID(rc), Remote: remote(rc)}
 	if t.trail != nil {
-		t.kept.write(t.trail, e.Act, func() []slog.Attr { return e.attrs(from, []slog.Attr{path(rc)}) })
+		t.kept.Write(t.trail, slog.LevelWarn, e.Act, func() []slog.Attr { return e.attrs(from, []slog.Attr{path(rc)}) })
 	}
-	t.told.write(t.log, text, func() []slog.Attr { return e.attrs(from, []slog.Attr{path(rc)}) })
+	t.told.Write(t.log, slog.LevelWarn, text, func() []slog.Attr { return e.attrs(from, []slog.Attr{path(rc)}) })
 }
 
-// bounded is a pace and what it left out.
-type bounded struct {
+// Bounded writes lines that strangers cause, which must not fill a disk or push out
+// what matters. Its methods may be called concurrently and never wait.
+type Bounded struct {
 	pace    *rate.Limiter
 	skipped atomic.Int64
 }
 
-func (b *bounded) write(logger *slog.Logger, text string, attrs func() []slog.Attr) {
+// NewBounded writes perSecond lines and, after a rest, atOnce.
+func NewBounded(perSecond, atOnce int) *Bounded {
+	return &Bounded{pace: rate.NewLimiter(rate.Limit(perSecond), atOnce)}
+}
+
+// Write writes a line, which says how many before it were left out, or leaves it out
+// without asking for its attributes.
+func (b *Bounded) Write(logger *slog.Logger, level slog.Level, text string, attrs func() []slog.Attr) {
 	if !b.pace.Allow() {
 		b.skipped.Add(1)
 		return
@@ -115,7 +122,7 @@ func (b *bounded) write(logger *slog.Logger, text string, attrs func() []slog.At
 	if n := b.skipped.Swap(0); n > 0 {
 		all = append(all, slog.Int64("suppressed", n))
 	}
-	logger.LogAttrs(context.Background(), slog.LevelWarn, text, all...)
+	logger.LogAttrs(context.Background(), level, text, all...)
 }
 
 func (e Event) attrs(from Origin, attrs []slog.Attr) []slog.Attr {

@@ -93,6 +93,29 @@ func Throttled(next fasthttp.RequestHandler, t *Throttle[netip.Addr], refused fu
 	}
 }
 
+// ThrottledRefusals puts a Throttle in front of one path, which counts only requests that
+// were refused: agents behind one address may all come back at once, and whoever has no
+// business there may not try as fast as it can. refused is as for Throttled.
+func ThrottledRefusals(next fasthttp.RequestHandler, t *Throttle[netip.Addr], refused func(*fasthttp.RequestCtx), path string) fasthttp.RequestHandler {
+	return func(rc *fasthttp.RequestCtx) {
+		if string(rc.Path()) != path {
+			next(rc)
+			return
+		}
+		caller := Household(Caller(rc).Addr())
+		if wait, over := t.Exhausted(caller, time.Now()); over {
+			t.refused.Add(1)
+			FailThrottled(rc, wait)
+			refused(rc)
+			return
+		}
+		next(rc)
+		if status := rc.Response.StatusCode(); status >= fasthttp.StatusBadRequest && status < fasthttp.StatusInternalServerError {
+			t.Allow(caller, time.Now())
+		}
+	}
+}
+
 // FailThrottled answers 429 and when to come again.
 func FailThrottled(rc *fasthttp.RequestCtx, wait time.Duration) {
 	Fail(rc, fasthttp.StatusTooManyRequests, CodeThrottled, "Too many requests")

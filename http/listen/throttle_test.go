@@ -97,6 +97,38 @@ func TestThrottled_TellsWhenToComeAgain(t *testing.T) {
 	require.Equal(t, http.StatusOK, ask("/describeSessions", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2)}).Response.StatusCode(), "others are not held back")
 }
 
+// Agents behind one address may all come at once; who is refused again and again may not.
+func TestThrottledRefusals_CountsOnlyWhoWasRefused(t *testing.T) {
+	t.Parallel()
+	status, refused := http.StatusOK, 0
+	throttle := listen.NewThrottle[netip.Addr](0.25, 2)
+	handler := listen.ThrottledRefusals(func(rc *fasthttp.RequestCtx) { rc.SetStatusCode(status) },
+		throttle, func(*fasthttp.RequestCtx) { refused++ }, "/agent/ws")
+	ask := func(path string, last byte) int {
+		var rc fasthttp.RequestCtx
+		var request fasthttp.Request
+		request.SetRequestURI(path)
+		rc.Init(&request, &net.TCPAddr{IP: net.IPv4(192, 0, 2, last), Port: 1}, nil)
+		handler(&rc)
+		return rc.Response.StatusCode()
+	}
+	for range 10 {
+		require.Equal(t, http.StatusOK, ask("/agent/ws", 1))
+	}
+	status = http.StatusServiceUnavailable // no fault of theirs
+	for range 10 {
+		require.Equal(t, http.StatusServiceUnavailable, ask("/agent/ws", 1))
+	}
+	status = http.StatusUnauthorized
+	require.Equal(t, http.StatusUnauthorized, ask("/agent/ws", 1))
+	require.Equal(t, http.StatusUnauthorized, ask("/agent/%77s", 1))
+	require.Equal(t, http.StatusTooManyRequests, ask("/agent/ws", 1))
+	require.Equal(t, 1, refused)
+	require.EqualValues(t, 1, throttle.Refused())
+	require.Equal(t, http.StatusUnauthorized, ask("/other", 1), "other paths have bounds of their own")
+	require.Equal(t, http.StatusUnauthorized, ask("/agent/ws", 2), "others are not held back")
+}
+
 // One machine owns all addresses of its /64, so they count as one.
 func TestHousehold_CountsTogetherWhatIsOneMachine(t *testing.T) {
 	t.Parallel()

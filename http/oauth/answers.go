@@ -3,7 +3,10 @@ package oauth
 import (
 	"encoding/json"
 	"log/slog"
+	"math"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -17,6 +20,7 @@ const (
 	codeUnauthorizedClient = "unauthorized_client"
 	codeUnsupportedGrant   = "unsupported_grant_type"
 	codeUnavailable        = "temporarily_unavailable"
+	codeTooMany            = "too_many_requests"
 	codeBadStatement       = "invalid_software_statement"
 	codeBadMetadata        = "invalid_client_metadata"
 )
@@ -24,18 +28,20 @@ const (
 // refusal is a no of the endpoints for machines and people.
 type refusal struct {
 	status      int
-	Code        string `json:"error"`
-	Description string `json:"error_description"`
-	client      string // who it said it is; for the audit trail
+	Code        string        `json:"error"`
+	Description string        `json:"error_description"`
+	client      string        // who it said it is; for the audit trail
+	wait        time.Duration // when to come again, with status 429
 }
 
 func badRequest(code, description string) *refusal {
 	return &refusal{status: fasthttp.StatusBadRequest, Code: code, Description: description}
 }
 
-// outage hides a store error from strangers and logs it.
+// outage hides a store error from strangers and logs it, as often as people read.
 func (s *Server) outage(err error) *refusal {
-	s.cfg.Logger.Error("store failed during an authorization request", slog.Any("error", err))
+	s.outages.Write(s.cfg.Logger, slog.LevelError, "store failed during an authorization request",
+		func() []slog.Attr { return []slog.Attr{slog.Any("error", err)} })
 	return &refusal{status: fasthttp.StatusServiceUnavailable, Code: codeUnavailable, Description: "The store does not answer, try again later"}
 }
 
@@ -48,6 +54,8 @@ func (s *Server) refuse(rc *fasthttp.RequestCtx, r *refusal) {
 	switch r.status {
 	case fasthttp.StatusUnauthorized:
 		rc.Response.Header.Set("WWW-Authenticate", `Basic realm="dcv-session-manager", charset="UTF-8"`)
+	case fasthttp.StatusTooManyRequests:
+		rc.Response.Header.Set(fasthttp.HeaderRetryAfter, strconv.Itoa(max(1, int(math.Ceil(r.wait.Seconds())))))
 	case fasthttp.StatusServiceUnavailable:
 		rc.Response.Header.Set("Retry-After", "2")
 	}
@@ -78,3 +86,9 @@ func onlyPost(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		rc.Response.Header.Set("Allow", "POST")
 	}
 }
+
+// Lines about a store that fails.
+const (
+	outagesPerSecond = 5
+	outagesAtOnce    = 20
+)

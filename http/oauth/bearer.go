@@ -127,8 +127,8 @@ func (s *Server) AuthorizeAgent(header []byte) (agentClientID string, err error)
 	defer cancel()
 	active, err := s.agents.active(ctx, id)
 	if err != nil {
-		s.cfg.Logger.Warn("store cannot be asked about an agent, its token counts",
-			slog.String("agent-client", id), slog.Any("error", err))
+		s.outages.Write(s.cfg.Logger, slog.LevelWarn, "store cannot be asked about an agent, its token counts",
+			func() []slog.Attr { return []slog.Attr{slog.String("agent-client", id), slog.Any("error", err)} })
 		return id, nil
 	}
 	if !active {

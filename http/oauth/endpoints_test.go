@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ func TestToken_AnswersAsTheVendorDoes(t *testing.T) {
 		"grant in query, Basic": ask(w.TokenHandler(), "/oauth2/token?grant_type=client_credentials", basic(id, password), ""),
 		"grant in body, Basic":  ask(w.TokenHandler(), "/oauth2/token", basic(id, password), "grant_type=client_credentials&scope=x"),
 		"all in body":           ask(w.TokenHandler(), "/oauth2/token", "", "grant_type=client_credentials&"+form),
+		"encoded inside Basic":  ask(w.TokenHandler(), "/oauth2/token?grant_type=client_credentials", basic(strings.ReplaceAll(id, "-", "%2D"), url.QueryEscape(password)), ""), // RFC 6749 section 2.3.1
 		"grant in both":         ask(w.TokenHandler(), "/oauth2/token?grant_type=client_credentials", basic(id, password), "grant_type=client_credentials&client_id="+id),
 	} {
 		require.Equal(t, fasthttp.StatusOK, answer.StatusCode(), name)
@@ -133,6 +135,32 @@ func TestRegister_AgentGetsCredentialsThatWork(t *testing.T) {
 	_, err = w.AuthorizeAgent([]byte("Bearer " + token))
 	require.ErrorIs(t, err, oauth.ErrInvalidToken)
 	require.ErrorIs(t, w.Agents().Unregister(t.Context(), uuid.NewString()), oauth.ErrUnknownClient)
+}
+
+// Whoever has stolen a statement cannot fill the store: each agent stays in it for good.
+func TestRegister_OneCallerCannotFloodTheStore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	statement, err := w.Statements().Generate(t.Context(), "1.0.0")
+	require.NoError(t, err)
+	register := func() *fasthttp.Response {
+		return ask(w.RegisterHandler(), "/agent/register", "", `{"client_name":"host","software_statement":"`+statement+`"}`)
+	}
+	answer, registered := register(), 0
+	for ; answer.StatusCode() == fasthttp.StatusCreated; answer = register() {
+		registered++
+		require.Less(t, registered, 5000)
+	}
+	t.Logf("%d registrations at once", registered)
+	require.Equal(t, fasthttp.StatusTooManyRequests, answer.StatusCode())
+	require.Equal(t, "TOO_MANY_REQUESTS", string(answer.Header.Peek("X-Error-Code")))
+	seconds, err := strconv.Atoi(string(answer.Header.Peek("Retry-After")))
+	require.NoError(t, err)
+	all, err := w.Agents().Describe(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, registered, "nothing is kept of who was refused")
+	w.clock.forward(time.Duration(seconds) * time.Second)
+	require.Equal(t, fasthttp.StatusCreated, register().StatusCode())
 }
 
 func TestRegister_RefusesWithRFC7591Errors(t *testing.T) {

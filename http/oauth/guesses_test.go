@@ -61,3 +61,21 @@ func TestToken_WrongSecretsAtSpeedAreNotLookedAt(t *testing.T) {
 	}
 	require.Equal(t, map[string]int{"invalid_client": 10, "TOO_MANY_REQUESTS": 2}, codes, "one line each")
 }
+
+// A password that somebody puts where the id belongs is written down nowhere.
+func TestToken_ASecretInPlaceOfTheIDIsNotLogged(t *testing.T) {
+	t.Parallel()
+	var lines bytes.Buffer
+	w := newWorld(t, func(c *oauth.Config) {
+		c.Logger = slog.New(slog.NewJSONHandler(&lines, nil))
+		c.Audit = audit.New(c.Logger, c.Logger)
+	})
+	id, password, err := w.Clients().Register(t.Context(), "portal")
+	require.NoError(t, err)
+	for range 20 { // until it is answered 429
+		ask(w.TokenHandler(), "/oauth2/token?grant_type=client_credentials", basic(password, id), "")
+		ask(w.AgentTokenHandler(), "/agent/oauth2/token", "", "grant_type=client_credentials&client_id="+password+"&client_secret="+id)
+	}
+	require.Contains(t, lines.String(), "TOO_MANY_REQUESTS")
+	require.NotContains(t, lines.String(), password[:12])
+}

@@ -15,6 +15,15 @@ import (
 // maxRegistration bounds the body of a registration in bytes.
 const maxRegistration = 32 << 10
 
+// One caller may register that many agents, and then so many a second: each stays in the
+// store for good, and whoever has stolen one host has a statement that counts. A fleet
+// behind one address that starts for the first time is a thousand hosts at once; more
+// of them come again a little later.
+const (
+	newAgentsPerSecond = 10
+	newAgentsAtOnce    = 1000
+)
+
 // registration is what we read of RFC 7591 client metadata; the rest is ignored,
 // as the RFC asks.
 type registration struct {
@@ -45,7 +54,7 @@ func (s *Server) RegisterHandler() fasthttp.RequestHandler {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), storeWait)
 		defer cancel()
-		id, secret, no := s.registerAgent(ctx, request)
+		id, secret, no := s.registerAgent(ctx, rc, request)
 		if no != nil {
 			s.refuse(rc, no)
 			return
@@ -60,7 +69,7 @@ func (s *Server) RegisterHandler() fasthttp.RequestHandler {
 	})
 }
 
-func (s *Server) registerAgent(ctx context.Context, request registration) (id, secret string, no *refusal) {
+func (s *Server) registerAgent(ctx context.Context, rc *fasthttp.RequestCtx, request registration) (id, secret string, no *refusal) {
 	if !s.cfg.EnableAgentAuthorization {
 		return uuid.NewString(), newSecret(), nil
 	}
@@ -70,6 +79,10 @@ func (s *Server) registerAgent(ctx context.Context, request registration) (id, s
 	}
 	if statement == "" {
 		return "", "", badRequest(codeBadStatement, "The software statement is not known or not active")
+	}
+	if wait, ok := s.newAgents.Allow(listen.Household(listen.Caller(rc).Addr()), s.cfg.Now()); !ok {
+		return "", "", &refusal{status: fasthttp.StatusTooManyRequests, Code: codeTooMany, wait: wait,
+			Description: "Too many agents were registered from here, try again later"}
 	}
 	id, secret, err = s.agents.register(ctx, request.ClientName, statement)
 	if err != nil {

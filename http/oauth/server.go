@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -63,6 +64,8 @@ type Server struct {
 	verified    *cache
 	trail       *audit.Trail
 	guesses     *listen.Throttle[guess]
+	outages     *audit.Bounded
+	newAgents   *listen.Throttle[netip.Addr]
 }
 
 // New reads the API clients and authorization servers, whose keys it begins to fetch,
@@ -85,6 +88,8 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		verified:    &cache{},
 		trail:       cfg.Audit,
 		guesses:     listen.NewThrottle[guess](guessesPerSecond, guessesAtOnce),
+		outages:     audit.NewBounded(outagesPerSecond, outagesAtOnce),
+		newAgents:   listen.NewThrottle[netip.Addr](newAgentsPerSecond, newAgentsAtOnce),
 	}
 	s.agents = newAgentClients(cfg, s.epoch)
 	seen, err := s.epoch.read(ctx)

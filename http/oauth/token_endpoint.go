@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -45,6 +46,15 @@ const (
 // credentials are a client's, not yet checked.
 type credentials struct{ id, secret string }
 
+// name is what may be written down about who asked: an id as the broker gives them. What
+// is none may be a secret in the wrong place.
+func (c credentials) name() string {
+	if len(c.id) != 36 || uuid.Validate(c.id) != nil {
+		return ""
+	}
+	return c.id
+}
+
 // TokenHandler is POST /oauth2/token of the client port.
 func (s *Server) TokenHandler() fasthttp.RequestHandler {
 	return s.tokenEndpoint(s.clients.authenticate, s.apiTokens.sign)
@@ -73,7 +83,7 @@ func (s *Server) tokenEndpoint(
 		}
 		guess := guess{listen.Household(listen.Caller(rc).Addr()), audit.Clip(given.id)}
 		if wait, over := s.guesses.Exhausted(guess, s.cfg.Now()); over {
-			s.trail.Refuse(rc, "too many wrong secrets", audit.Event{Act: "authorize", Client: given.id, Code: listen.CodeThrottled})
+			s.trail.Refuse(rc, "too many wrong secrets", audit.Event{Act: "authorize", Client: given.name(), Code: listen.CodeThrottled})
 			listen.FailThrottled(rc, wait)
 			return
 		}
@@ -81,7 +91,7 @@ func (s *Server) tokenEndpoint(
 		defer cancel()
 		ok, err := authenticate(ctx, given.id, given.secret)
 		if errors.Is(err, ErrInactive) {
-			s.refuse(rc, &refusal{status: fasthttp.StatusBadRequest, Code: codeUnauthorizedClient, client: given.id,
+			s.refuse(rc, &refusal{status: fasthttp.StatusBadRequest, Code: codeUnauthorizedClient, client: given.name(),
 				Description: "The client was unregistered; it has to be enrolled anew by an administrator"})
 			return
 		}
@@ -92,7 +102,7 @@ func (s *Server) tokenEndpoint(
 		if !ok {
 			s.guesses.Allow(guess, s.cfg.Now())
 			no := unknownClient("Unknown client, wrong secret or client not active")
-			no.client = given.id
+			no.client = given.name()
 			s.refuse(rc, no)
 			return
 		}
@@ -173,7 +183,17 @@ func parseBasic(header []byte) (credentials, bool) {
 		return credentials{}, false
 	}
 	id, secret, ok := strings.Cut(string(raw), ":")
-	return credentials{id, secret}, ok && id != ""
+	return credentials{unescaped(id), unescaped(secret)}, ok && id != ""
+}
+
+// unescaped undoes the form encoding that RFC 6749 section 2.3.1 wants inside Basic, and
+// that many clients leave out: ours have no character that it would change, so whoever
+// wrote a % encoded something.
+func unescaped(text string) string {
+	if plain, err := url.QueryUnescape(text); err == nil && strings.Contains(text, "%") {
+		return plain
+	}
+	return text
 }
 
 // single returns the value of a parameter that may be given once over all sources.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"opensessionmanager/http/audit"
+	"opensessionmanager/http/oauth"
 )
 
 // trailed is an API with an audit trail, and how to read what is new in it.
@@ -93,4 +94,28 @@ func TestAudit_EveryRefusedAuthorizationIsALine(t *testing.T) {
 		{"msg": "authorize", "outcome": "refused", "code": "UNAUTHORIZED", "path": "/describeSessions"},
 		{"msg": "authorize", "outcome": "refused", "code": "UNAUTHORIZED", "path": "/describeSessions"},
 	}, news())
+}
+
+// Each request of a stranger may be a fault of ours, as with an authorization server
+// away: they do not fill the log.
+func TestLog_FaultsThatStrangersCauseAreBounded(t *testing.T) {
+	t.Parallel()
+	var lines bytes.Buffer
+	a := newAPI(t, func(c *Config) {
+		c.Authorizer = unavailable{}
+		c.Logger = slog.New(slog.NewTextHandler(&lines, nil))
+	})
+	for range 2000 {
+		require.Equal(t, 503, a.post("/describeSessions", "").status)
+	}
+	n := bytes.Count(lines.Bytes(), []byte(`msg="client request"`))
+	t.Logf("%d lines about 2,000 requests", n)
+	require.Positive(t, n)
+	require.Less(t, n, 1000)
+}
+
+type unavailable struct{}
+
+func (unavailable) Authorize([]byte) (oauth.Principal, error) {
+	return oauth.Principal{}, oauth.ErrUnavailable
 }

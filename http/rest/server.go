@@ -28,12 +28,20 @@ const (
 	userValuePrincipal   = "principal"
 )
 
+// Requests that fail by a fault of ours are logged no faster than this: with a store or
+// an authorization server away, each request of a stranger is one.
+const (
+	faultsPerSecond = 20
+	faultsAtOnce    = 100
+)
+
 // Server answers the client API. It has no goroutine of its own.
 type Server struct {
 	cfg    Config
 	opt    Options
 	log    *slog.Logger
 	trail  *audit.Trail
+	faults *audit.Bounded // lines about requests that failed by a fault of ours
 	base   context.Context
 	strict json.Options
 	pages  pageTokens
@@ -62,6 +70,7 @@ func New(cfg Config) *Server {
 		opt:    cfg.Options.withDefaults(),
 		log:    cfg.Logger,
 		trail:  cfg.Audit,
+		faults: audit.NewBounded(faultsPerSecond, faultsAtOnce),
 		base:   cfg.Base,
 		strict: json.RejectUnknownMembers(true),
 		pages:  newPageTokens(cfg.Secret),
@@ -130,25 +139,31 @@ func (s *Server) recovered(rc *fasthttp.RequestCtx) {
 	s.fail(rc, opNone, refuse(&messages.Refusal{Code: messages.CodeInternal}))
 }
 
-// logAccess writes the line of a request: failures of ours always, the rest for debugging.
+// logAccess writes the line of a request: failures of ours, the rest for debugging.
 func (s *Server) logAccess(rc *fasthttp.RequestCtx) {
-	status, level := rc.Response.StatusCode(), slog.LevelDebug
-	if status >= fasthttp.StatusInternalServerError {
-		level = slog.LevelError
-	}
-	if !s.log.Enabled(s.base, level) {
+	status := rc.Response.StatusCode()
+	fault := status >= fasthttp.StatusInternalServerError
+	if !fault && !s.log.Enabled(s.base, slog.LevelDebug) {
 		return
 	}
-	principal, _ := rc.UserValue(userValuePrincipal).(string)
-	s.log.LogAttrs(s.base, level, "client request",
-		slog.String("request_id", requestID(rc)),
-		slog.String("method", shorten(string(rc.Method()), 20)),
-		slog.String("path", shorten(string(rc.URI().PathOriginal()), 200)),
-		slog.Int("status", status),
-		slog.String("code", string(rc.Response.Header.Peek(headerErrorCode))),
-		slog.String("client", principal),
-		listen.Remote(rc),
-		slog.Duration("took", time.Since(rc.Time())))
+	attrs := func() []slog.Attr {
+		principal, _ := rc.UserValue(userValuePrincipal).(string)
+		return []slog.Attr{
+			slog.String("request_id", requestID(rc)),
+			slog.String("method", shorten(string(rc.Method()), 20)),
+			slog.String("path", shorten(string(rc.URI().PathOriginal()), 200)),
+			slog.Int("status", status),
+			slog.String("code", string(rc.Response.Header.Peek(headerErrorCode))),
+			slog.String("client", principal),
+			listen.Remote(rc),
+			slog.Duration("took", time.Since(rc.Time())),
+		}
+	}
+	if fault {
+		s.faults.Write(s.log, slog.LevelError, "client request", attrs)
+		return
+	}
+	s.log.LogAttrs(s.base, slog.LevelDebug, "client request", attrs()...)
 }
 
 // setRequestID gives a request its id, which the answer carries as a header.

@@ -165,7 +165,7 @@ type Prometheus struct {
 
 // Throttling bounds the request rate of each caller.
 type Throttling struct {
-	RequestsPerSecond int  `prop:"max-api-requests-per-second" default:"1000" range:"1..10000000" doc:"How many requests one caller may make in a second, and at once after a rest, at each broker: on the client port and, the WebSockets of agents aside, the agent port. More are answered 429 with Retry-After. Addresses of one IPv6 /64 are one caller."`
+	RequestsPerSecond int  `prop:"max-api-requests-per-second" default:"1000" range:"1..10000000" doc:"How many requests one caller may make in a second, and at once after a rest, at each broker: on the client port and the agent port, where WebSockets count only if they are refused. More are answered 429 with Retry-After. Addresses of one IPv6 /64 are one caller."`
 	ForwardHeader     bool `prop:"enable-throttling-forward-header" default:"false" doc:"Takes the caller's address from X-Forwarded-For: for throttling, and in the log. Only a header that one of trusted-proxies set is believed; the caller is the last address in it that is none of these."`
 }
 

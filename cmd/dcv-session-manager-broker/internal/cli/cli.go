@@ -40,7 +40,7 @@ type usageError struct{ error }
 // Run executes one command line (without the program's name) and returns the exit code.
 func (a App) Run(ctx context.Context, args []string) int {
 	root := a.root()
-	root.SetArgs(joinClientName(args))
+	root.SetArgs(vendorSpelling(args))
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
 	err := root.ExecuteContext(ctx)
@@ -55,13 +55,18 @@ func (a App) Run(ctx context.Context, args []string) int {
 	return exitError
 }
 
-// joinClientName lets "-cn NAME" be written, as the Access Console's wizard does;
-// the flag library knows no short option of two letters.
-func joinClientName(args []string) []string {
+// vendorSpelling lets "-cn NAME" be written, as the Access Console's wizard does, and
+// "--client -id ID", as the vendor's guide prints it (contract section 8); the flag
+// library knows neither.
+func vendorSpelling(args []string) []string {
 	out := make([]string, 0, len(args))
 	for i, arg := range args {
 		if arg == "--" {
 			return append(out, args[i:]...)
+		}
+		if arg == "-id" && i > 0 && args[i-1] == "--client" {
+			out[len(out)-1] = "--client-id"
+			continue
 		}
 		if arg == "-cn" || strings.HasPrefix(arg, "-cn=") {
 			arg = "--client-name" + strings.TrimPrefix(arg, "-cn")

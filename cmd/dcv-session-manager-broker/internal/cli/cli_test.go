@@ -144,6 +144,7 @@ func TestDescribeAPIClients_PrintsTheVendorsForm(t *testing.T) {
 func TestOtherCommands_PrintTheVendorsText(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, result{0, "Client 17 unregistered.\n", ""}, run(t, &fakeBroker{}, "unregister-api-client", "--client-id", "17"))
+	require.Equal(t, result{0, "Client 17 unregistered.\n", ""}, run(t, &fakeBroker{}, "unregister-api-client", "--client", "-id", "17"), "as the guide prints it")
 	require.Equal(t, result{0, "software-statement: c3RhdGVtZW50\n", ""}, run(t, &fakeBroker{}, "generate-software-statement"))
 	require.Equal(t, result{0, "Software statement c3R= deactivated\n", ""}, run(t, &fakeBroker{}, "deactivate-software-statement", "--software-statement", "c3R="))
 	require.Equal(t, result{0, "agent client 18 unregistered\n", ""}, run(t, &fakeBroker{}, "unregister-agent-client", "--client-id", "18"))
