@@ -123,16 +123,29 @@ func (n *Node) watchRecords() {
 	}
 }
 
-// drain waits until the store has done what grains asked of it before.
+// fewWrites is how many writes may wait when grains are asked for more.
+const fewWrites = 200
+
+// drain waits until the store has begun the loads, and done all but a few of the writes,
+// that grains asked of it before.
 func (n *Node) drain(ctx context.Context) error {
 	done := make(chan struct{})
 	n.committer.Load(persistence.Key{Kind: "probe", ID: "drain"}, func(persistence.Record, error) { close(done) })
 	select {
 	case <-done:
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for writes, _ := n.committer.Queued(); writes > fewWrites; writes, _ = n.committer.Queued() {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (n *Node) sessions() reconcile.Kind {
