@@ -48,6 +48,7 @@ func startHistory(t *testing.T, p *plan) *historyRun {
 	r := &historyRun{plan: p, serverIDs: map[string]string{}, record: history.NewRecorder(), logs: map[string]*logbook{},
 		down: map[int]bool{}, counts: map[string]int{}}
 	r.f = &fleet{t: t, consul: consultest.Start(t, consultest.Options{}), hosts: map[string]*simulated{}}
+	r.f.terrain = terrain{settings: p.settings(), meet: func(int) []string { return nil }} // see prepare
 	for range brokersAtFirst + 1 { // one joins later, if at all
 		r.f.brokers = append(r.f.brokers, r.prepare())
 		if len(r.f.brokers) == 1 {
@@ -87,8 +88,8 @@ func (r *historyRun) prepare() *broker {
 	port, consul := freePort(r.f.t), startValve(r.f.t, "127.0.0.1:0", r.f.consul.Address())
 	r.peers = append(r.peers, startValve(r.f.t, fmt.Sprint("127.0.0.2:", port), fmt.Sprint("127.0.0.1:", port)))
 	r.consuls = append(r.consuls, consul)
-	return r.f.prepare(append(r.plan.settings(), "consul-address = "+consul.address(),
-		fmt.Sprint("broker-to-broker-port = ", port), "broker-to-broker-advertised-host = 127.0.0.2")...)
+	return r.f.prepare("consul-address = "+consul.address(),
+		fmt.Sprint("broker-to-broker-port = ", port), "broker-to-broker-advertised-host = 127.0.0.2")
 }
 
 // live has the clients work while the faults happen.
