@@ -49,7 +49,7 @@ func startHistory(t *testing.T, p *plan) *historyRun {
 		down: map[int]bool{}, counts: map[string]int{}}
 	r.f = &fleet{t: t, consul: consultest.Start(t, consultest.Options{}), hosts: map[string]*simulated{}}
 	r.f.terrain = terrain{settings: p.settings(), meet: func(int) []string { return nil }} // see prepare
-	for range brokersAtFirst + 1 { // one joins later, if at all
+	for range brokersAtFirst + 1 {                                                         // one joins later, if at all
 		r.f.brokers = append(r.f.brokers, r.prepare())
 		if len(r.f.brokers) == 1 {
 			r.f.brokers[0].start()
