@@ -131,6 +131,9 @@ func (n *Node) listen(ctx context.Context) (err error) {
 	return err
 }
 
+// agentPort is the name of the port whose authority enrolling hosts are told of.
+const agentPort = "agent"
+
 // limits bounds what a request to a port may be, in bytes, and how many connections
 // there may be: an agent keeps one, a client of the API few. The header buffer of the
 // agent port lives as long as a socket, and there are many.
@@ -144,6 +147,9 @@ func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHan
 	tlsConfig, err := n.connectorTLS(c)
 	if err != nil {
 		return nil, fmt.Errorf("%s port: %w", name, err)
+	}
+	if name == agentPort {
+		n.agentTLS = tlsConfig
 	}
 	s, err := listen.New(listen.Config{Name: name, Addr: net.JoinHostPort(c.BindHost, strconv.Itoa(c.Port)), TLS: tlsConfig,
 		Handler: handler, Logger: n.log, HeaderBytes: most.header, MaxBodyBytes: most.body, MaxConns: most.conns, Admit: most.admit, Proxies: most.proxies})
@@ -249,6 +255,7 @@ func (n *Node) openAgentPort(c config.Connector) error {
 	r := router.New()
 	r.RedirectTrailingSlash, r.RedirectFixedPath = false, false
 	r.POST(agentproto.PathRegister, n.auth.RegisterHandler())
+	r.GET(agentproto.PathCA, n.serveAuthority)
 	r.POST(agentproto.PathToken, n.auth.AgentTokenHandler())
 	r.GET(agentproto.PathSocket, agents.Handler())
 	r.POST(agentproto.PathValidate, n.auth.ValidateHandler())
@@ -260,7 +267,7 @@ func (n *Node) openAgentPort(c config.Connector) error {
 	r.MethodNotAllowed = func(rc *fasthttp.RequestCtx) {
 		listen.Fail(rc, fasthttp.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "Method not allowed")
 	}
-	n.agent, err = n.port("agent", c, n.throttled(func(rc *fasthttp.RequestCtx) {
+	n.agent, err = n.port(agentPort, c, n.throttled(func(rc *fasthttp.RequestCtx) {
 		if !n.ready.Load() && string(rc.Path()) != "/health" {
 			n.notReady(rc) // an agent comes again; a report now would meet half a roster
 			return
@@ -303,7 +310,7 @@ func (n *Node) openAdminPort(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handler := admin.Handler(admin.Config{Credential: credential, OAuth: n.auth, DNSMappings: dnsmapping.New(n.records()), BrokerVersion: version.String(), Logger: n.log, Audit: n.audit})
+	handler := admin.Handler(admin.Config{Credential: credential, OAuth: n.auth, DNSMappings: dnsmapping.New(n.records()), BrokerVersion: version.String(), Authority: n.agentAuthority, Logger: n.log, Audit: n.audit})
 	n.admin, err = n.port("admin", config.Connector{Port: n.opt.Config.Admin.Port, BindHost: "127.0.0.1"}, handler, limits{header: 8 << 10, body: admin.MaxBodyBytes})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -76,6 +77,7 @@ type Node struct {
 	clock     *actors.SystemClock
 	ca        *certs.Authority
 	identity  *certs.Live
+	agentTLS  *tls.Config // of the agent port
 	keys      *oauth.Keys
 	auth      *oauth.Server
 	system    *actor.ActorSystem

@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -51,8 +52,10 @@ type Config struct {
 	OAuth         *oauth.Server
 	DNSMappings   *dnsmapping.Mappings
 	BrokerVersion string // named in software statements
-	Logger        *slog.Logger
-	Audit         *audit.Trail // nil: there is only the log
+	// Authority is the certificate that signs those of the agent port, for enrolment tokens.
+	Authority func() (*x509.Certificate, error)
+	Logger    *slog.Logger
+	Audit     *audit.Trail // nil: there is only the log
 }
 
 // errBody: the request is not the JSON object that the command takes.
@@ -148,6 +151,9 @@ func fail(rc *fasthttp.RequestCtx, err error) {
 		{oauth.ErrUnknownAuthServer, fasthttp.StatusNotFound, codeNotFound},
 		{authserver.ErrInvalid, fasthttp.StatusBadRequest, codeInvalid},
 		{oauth.ErrTooManyAuthServers, fasthttp.StatusConflict, codeTooMany},
+		{oauth.ErrUnknownEnrolment, fasthttp.StatusNotFound, codeNotFound},
+		{oauth.ErrEnrolmentBounds, fasthttp.StatusBadRequest, codeInvalid},
+		{oauth.ErrTooManyEnrolments, fasthttp.StatusConflict, codeTooMany},
 		{oauth.ErrTooManyKeys, fasthttp.StatusConflict, codeTooMany},
 	} {
 		if errors.Is(err, known.err) {

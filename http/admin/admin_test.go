@@ -45,6 +45,8 @@ type broker struct {
 	port  *listen.Server
 	oauth *oauth.Server
 	log   *syncBuffer
+
+	authority *x509.Certificate
 }
 
 type syncBuffer struct {
@@ -80,9 +82,13 @@ func start(t *testing.T) *broker {
 	require.NoError(t, err)
 	certificate, ca := selfSigned(t)
 	require.NoError(t, os.WriteFile(filepath.Join(b.dir, "ca.pem"), ca, 0o600))
+	block, _ := pem.Decode(ca)
+	b.authority, err = x509.ParseCertificate(block.Bytes)
+	require.NoError(t, err)
 	b.port, err = listen.New(listen.Config{
 		Name: "admin", Addr: "127.0.0.1:0", TLS: certificate, Logger: logger, MaxBodyBytes: admin.MaxBodyBytes,
-		Handler: admin.Handler(admin.Config{Credential: credential, OAuth: b.oauth, DNSMappings: dnsmapping.New(store), BrokerVersion: "1.0.0", Logger: logger}),
+		Handler: admin.Handler(admin.Config{Credential: credential, OAuth: b.oauth, DNSMappings: dnsmapping.New(store), BrokerVersion: "1.0.0", Logger: logger,
+			Authority: func() (*x509.Certificate, error) { return b.authority, nil }}),
 	})
 	require.NoError(t, err)
 	b.port.Start()

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ var errOverlap = fmt.Errorf("admin: the overlap must be 0 to %d seconds", maxOve
 func table(cfg Config) map[string]command {
 	clients, agents, statements := cfg.OAuth.Clients(), cfg.OAuth.Agents(), cfg.OAuth.Statements()
 	servers := cfg.OAuth.AuthServers()
-	return map[string]command{
+	commands := map[string]command{
 		"register-api-client": typed(func(ctx context.Context, in adminclient.RegisterAPIClient) (adminclient.Credentials, error) {
 			id, password, err := clients.Register(ctx, in.Name)
 			return adminclient.Credentials{ClientID: id, ClientPassword: password}, err
@@ -86,6 +87,8 @@ func table(cfg Config) map[string]command {
 			return adminclient.Empty{}, cfg.OAuth.RenewKeys(ctx)
 		}),
 	}
+	maps.Copy(commands, enrolmentCommands(cfg))
+	return commands
 }
 
 // subject is what a request and its answer are about, if they say so, without secrets.

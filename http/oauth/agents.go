@@ -41,8 +41,8 @@ func (a *AgentClients) Unregister(ctx context.Context, id string) error {
 	return a.epoch.announce(ctx)
 }
 
-// UnregisterAll deactivates the agents that registered with a software statement, and
-// says how many.
+// UnregisterAll deactivates the agents that registered with a software statement or
+// an enrolment token, by its id, and says how many.
 func (a *AgentClients) UnregisterAll(ctx context.Context, statementID string) (int, error) {
 	all, err := a.shelf.all(ctx)
 	if err != nil {
@@ -81,6 +81,24 @@ func (a *AgentClients) register(ctx context.Context, name, statementID string) (
 	record := clientRecord{Name: name, Active: true, Hash: a.hasher.hash(id, secret), Created: a.now().UTC(), Statement: statementID}
 	_, err = a.shelf.create(ctx, id, record)
 	return id, secret, err
+}
+
+// ensure makes a client whose id and secret are given, unless it is there already:
+// ErrInactive if it was unregistered since.
+func (a *AgentClients) ensure(ctx context.Context, id, secret, name, tokenID string) error {
+	record := clientRecord{Name: name, Active: true, Hash: a.hasher.hash(id, secret), Created: a.now().UTC(), Statement: tokenID}
+	_, err := a.shelf.create(ctx, id, record)
+	if !errors.Is(err, persistence.ErrConflict) && !errors.Is(err, persistence.ErrUncertain) {
+		return err
+	}
+	k, err := a.shelf.load(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !k.Value.Active {
+		return ErrInactive
+	}
+	return nil
 }
 
 // authenticate checks credentials. Whoever has the right ones of an agent that was

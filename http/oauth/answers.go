@@ -23,6 +23,7 @@ const (
 	codeTooMany            = "too_many_requests"
 	codeBadStatement       = "invalid_software_statement"
 	codeBadMetadata        = "invalid_client_metadata"
+	codeBadEnrolment       = "invalid_enrolment_token" // ours; the RFC knows statements only
 )
 
 // refusal is a no of the endpoints for machines and people.
@@ -31,6 +32,7 @@ type refusal struct {
 	Code        string        `json:"error"`
 	Description string        `json:"error_description"`
 	client      string        // who it said it is; for the audit trail
+	subject     string        // what it came with; for the audit trail
 	wait        time.Duration // when to come again, with status 429
 }
 
@@ -48,7 +50,7 @@ func (s *Server) outage(err error) *refusal {
 // refuse answers with the error and leaves one line for the auditor, without
 // anything secret: what the caller sent is not in it.
 func (s *Server) refuse(rc *fasthttp.RequestCtx, r *refusal) {
-	s.trail.Refuse(rc, "authorization request refused", audit.Event{Act: "authorize", Client: r.client, Code: r.Code, Reason: r.Description})
+	s.trail.Refuse(rc, "authorization request refused", audit.Event{Act: "authorize", Client: r.client, Code: r.Code, Reason: r.Description, Subject: r.subject})
 	answer(rc, r.status, r)
 	rc.Response.Header.Set("X-Error-Code", strings.ToUpper(r.Code))
 	switch r.status {

@@ -42,7 +42,8 @@ type clientRecord struct {
 	// The secret before the last rotation, and until when it counts.
 	Previous      []byte    `json:"previous,omitempty"`
 	PreviousUntil time.Time `json:"previousUntil,omitzero"`
-	// Statement is the id of the software statement with which an agent registered.
+	// Statement is the id of the software statement or enrolment token with which an
+	// agent registered.
 	Statement string `json:"statement,omitempty"`
 }
 

@@ -90,7 +90,7 @@ func (f *follower) report(ctx context.Context, err error) {
 // checkEpoch compares the highest epoch that was ever seen with that of the store. A
 // store that has fallen behind was put back from a backup: what was revoked since may
 // be there again, keys that were replaced too. So all tokens that exist are made
-// worthless; clients get new ones by themselves (F52).
+// worthless, those to enrol with too; clients get new ones by themselves (F52).
 func (s *Server) checkEpoch(ctx context.Context, highest, now int64) error {
 	if now >= highest {
 		if now > highest {
@@ -99,6 +99,9 @@ func (s *Server) checkEpoch(ctx context.Context, highest, now int64) error {
 		return nil
 	}
 	if err := s.cfg.Keys.Renew(ctx, s.cfg.Now(), s.cfg.ConnectionTokenLifetime, true); err != nil {
+		return err
+	}
+	if err := s.enrolments.revokeAll(ctx); err != nil {
 		return err
 	}
 	if err := s.epoch.raise(ctx, highest); err != nil {

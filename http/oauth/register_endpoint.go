@@ -2,14 +2,18 @@ package oauth
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"log/slog"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
 
 	"opensessionmanager/http/audit"
 	"opensessionmanager/http/listen"
+	"opensessionmanager/internal/enrolment"
 )
 
 // maxRegistration bounds the body of a registration in bytes.
@@ -28,6 +32,8 @@ const (
 // as the RFC asks.
 type registration struct {
 	SoftwareStatement string   `json:"software_statement"`
+	EnrolmentToken    string   `json:"enrolment_token"` // ours, in the statement's place
+	EnrolmentNonce    string   `json:"enrolment_nonce"` // 32 hex digits, a host's own
 	ClientName        string   `json:"client_name"`
 	GrantTypes        []string `json:"grant_types"`
 }
@@ -44,7 +50,7 @@ type registered struct {
 }
 
 // RegisterHandler is POST /agent/register of the agent port. With agent
-// authorization disabled it needs no statement and keeps nothing.
+// authorization disabled it needs neither statement nor token and keeps nothing.
 func (s *Server) RegisterHandler() fasthttp.RequestHandler {
 	return onlyPost(func(rc *fasthttp.RequestCtx) {
 		request, no := parseRegistration(rc.PostBody())
@@ -54,14 +60,23 @@ func (s *Server) RegisterHandler() fasthttp.RequestHandler {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), storeWait)
 		defer cancel()
-		id, secret, no := s.registerAgent(ctx, rc, request)
+		var id, secret string
+		var subject string
+		switch {
+		case !s.cfg.EnableAgentAuthorization:
+			id, secret = uuid.NewString(), newSecret()
+		case request.EnrolmentToken != "":
+			id, secret, subject, no = s.enrolAgent(ctx, rc, request)
+		default:
+			id, secret, no = s.registerAgent(ctx, rc, request)
+		}
 		if no != nil {
 			s.refuse(rc, no)
 			return
 		}
 		s.cfg.Logger.Info("agent registered",
 			slog.String("agent-client", id), slog.String("name", request.ClientName), listen.Remote(rc))
-		s.trail.Record(rc, audit.Event{Act: "register-agent", Outcome: audit.Done, Client: id, ClientName: request.ClientName})
+		s.trail.Record(rc, audit.Event{Act: "register-agent", Outcome: audit.Done, Client: id, ClientName: request.ClientName, Subject: subject})
 		answer(rc, fasthttp.StatusCreated, registered{
 			ClientID: id, ClientSecret: secret, IssuedAt: s.cfg.Now().Unix(), ClientName: request.ClientName,
 			GrantTypes: []string{"client_credentials"}, AuthMethod: "client_secret_basic",
@@ -70,9 +85,6 @@ func (s *Server) RegisterHandler() fasthttp.RequestHandler {
 }
 
 func (s *Server) registerAgent(ctx context.Context, rc *fasthttp.RequestCtx, request registration) (id, secret string, no *refusal) {
-	if !s.cfg.EnableAgentAuthorization {
-		return uuid.NewString(), newSecret(), nil
-	}
 	statement, err := s.statements.accepts(ctx, request.SoftwareStatement)
 	if err != nil {
 		return "", "", s.outage(err)
@@ -89,6 +101,57 @@ func (s *Server) registerAgent(ctx context.Context, rc *fasthttp.RequestCtx, req
 		return "", "", s.outage(err)
 	}
 	return id, secret, nil
+}
+
+// enrolAgent takes an enrolment token. Wrong secrets of one are looked at as seldom as
+// those of a client (see guess).
+func (s *Server) enrolAgent(ctx context.Context, rc *fasthttp.RequestCtx, request registration) (id, secret, subject string, no *refusal) {
+	token, err := enrolment.Parse(request.EnrolmentToken)
+	if err != nil {
+		return "", "", "", badEnrolment("", err)
+	}
+	nonce, no := parseNonce(request)
+	if no != nil {
+		return "", "", "", no
+	}
+	subject = "enrolment-token " + token.ID.String()
+	guess := guess{listen.Household(listen.Caller(rc).Addr()), subject}
+	if wait, over := s.guesses.Exhausted(guess, s.cfg.Now()); over {
+		return "", "", "", &refusal{status: fasthttp.StatusTooManyRequests, Code: codeTooMany, subject: subject, wait: wait,
+			Description: "Too many wrong enrolment tokens, try again later"}
+	}
+	id, secret, err = s.enrolments.enrol(ctx, token, nonce, request.ClientName)
+	switch {
+	case err == nil:
+		return id, secret, subject, nil
+	case errors.Is(err, errEnrolmentUnknown):
+		s.guesses.Allow(guess, s.cfg.Now())
+		return "", "", "", badEnrolment(subject, err)
+	case errors.Is(err, errEnrolmentExpired), errors.Is(err, errEnrolmentUsed), errors.Is(err, errEnrolmentRevoked):
+		return "", "", "", badEnrolment(subject, err)
+	case errors.Is(err, ErrInactive):
+		return "", "", "", &refusal{status: fasthttp.StatusBadRequest, Code: codeUnauthorizedClient, subject: subject,
+			Description: "The client was unregistered; it has to be enrolled anew by an administrator"}
+	}
+	return "", "", "", s.outage(err)
+}
+
+func badEnrolment(subject string, err error) *refusal {
+	_, text, _ := strings.Cut(err.Error(), ": ")
+	no := badRequest(codeBadEnrolment, strings.ToUpper(text[:1])+text[1:])
+	no.subject = subject
+	return no
+}
+
+func parseNonce(request registration) (nonce [enrolment.SecretLen]byte, no *refusal) {
+	raw, err := hex.DecodeString(request.EnrolmentNonce)
+	if err != nil || len(raw) != len(nonce) {
+		return nonce, badRequest(codeBadMetadata, "enrolment_nonce must be 32 hex digits")
+	}
+	if request.SoftwareStatement != "" {
+		return nonce, badRequest(codeBadMetadata, "Give a software_statement or an enrolment_token, not both")
+	}
+	return [enrolment.SecretLen]byte(raw), nil
 }
 
 func parseRegistration(body []byte) (registration, *refusal) {

@@ -56,6 +56,7 @@ type Server struct {
 	clients     *Clients
 	statements  *Statements
 	agents      *AgentClients
+	enrolments  *Enrolments
 	servers     *AuthServers
 	epoch       epoch
 	apiTokens   *accessTokens
@@ -92,6 +93,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		newAgents:   listen.NewThrottle[netip.Addr](newAgentsPerSecond, newAgentsAtOnce),
 	}
 	s.agents = newAgentClients(cfg, s.epoch)
+	s.enrolments = newEnrolments(cfg, s.agents)
 	seen, err := s.epoch.read(ctx)
 	if err != nil {
 		return nil, err
@@ -130,3 +132,6 @@ func (s *Server) Statements() *Statements { return s.statements }
 
 // Agents are the registered agents.
 func (s *Server) Agents() *AgentClients { return s.agents }
+
+// Enrolments are the one-time enrolment tokens.
+func (s *Server) Enrolments() *Enrolments { return s.enrolments }

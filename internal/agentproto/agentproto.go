@@ -25,6 +25,7 @@ import (
 // the others are ours: the vendor's are unknown (contract section 17).
 const (
 	PathRegister = "/agent/register"
+	PathCA       = "/agent/ca" // the authority of the agent port's certificate in PEM; public
 	PathToken    = "/agent/oauth2/token"
 	PathSocket   = "/agent/ws"
 	PathValidate = "/agent/validate-authentication-token"

@@ -31,9 +31,9 @@ var who = []struct {
 	{"http/metrics", []string{"http/listen"}},
 	{"http/oauth/authserver", nil},
 	{"http/oauth/keyset", nil},
-	{"http/oauth", []string{"persistence", "http/audit", "http/listen", "http/oauth/..."}},
+	{"http/oauth", []string{"persistence", "http/audit", "http/listen", "http/oauth/...", "internal/enrolment"}},
 	{"http/admin/adminclient", []string{"http/oauth/authserver"}}, // linked into the command line, so it knows nothing of the broker
-	{"http/admin", []string{"persistence", "http/admin/adminclient", "http/audit", "http/dnsmapping", "http/listen", "http/oauth", "http/oauth/authserver", "internal/certs"}},
+	{"http/admin", []string{"persistence", "http/admin/adminclient", "http/audit", "http/dnsmapping", "http/listen", "http/oauth", "http/oauth/authserver", "internal/certs", "internal/enrolment"}},
 	{"http/agentws", []string{"messages", "http/audit", "http/listen", "http/oauth", "internal/agentproto"}},
 	{"http/rest/openapi", nil},
 	{"http/rest/apitest", []string{"http/rest/openapi"}},

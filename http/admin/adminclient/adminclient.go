@@ -125,6 +125,24 @@ func (a *Admin) DeactivateSoftwareStatement(ctx context.Context, statement strin
 	return done.Count, err
 }
 
+// GenerateEnrolmentToken makes a token with which so many hosts can enrol for so long.
+func (a *Admin) GenerateEnrolmentToken(ctx context.Context, validFor time.Duration, uses int) (EnrolmentToken, error) {
+	return call[EnrolmentToken](ctx, a, "generate-enrolment-token", GenerateEnrolment{int64(validFor / time.Second), uses})
+}
+
+// DescribeEnrolmentTokens lists the tokens, without their text.
+func (a *Admin) DescribeEnrolmentTokens(ctx context.Context) ([]Enrolment, error) {
+	list, err := call[Enrolments](ctx, a, "describe-enrolment-tokens", Empty{})
+	return list.Enrolments, err
+}
+
+// RevokeEnrolmentToken ends a token, and with withAgents takes access from the agents
+// that enrolled with it; unregistered is how many.
+func (a *Admin) RevokeEnrolmentToken(ctx context.Context, id string, withAgents bool) (unregistered int, err error) {
+	done, err := call[Count](ctx, a, "revoke-enrolment-token", RevokeEnrolment{id, withAgents})
+	return done.Count, err
+}
+
 // DescribeAgentClients lists the registered agents.
 func (a *Admin) DescribeAgentClients(ctx context.Context) ([]Client, error) {
 	list, err := call[Clients](ctx, a, "describe-agent-clients", Empty{})

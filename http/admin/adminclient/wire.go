@@ -128,6 +128,45 @@ type Statements struct {
 	Statements []Statement `json:"statements"`
 }
 
+// GenerateEnrolment is the request of generate-enrolment-token.
+type GenerateEnrolment struct {
+	ValidSeconds int64 `json:"validSeconds"`
+	Uses         int   `json:"uses"` // how many hosts may enrol
+}
+
+// EnrolmentToken is its answer. Text is a secret and is shown once.
+type EnrolmentToken struct {
+	Text string `json:"enrolmentToken"`
+	Enrolment
+}
+
+// Enrolment describes an enrolment token.
+type Enrolment struct {
+	ID       string    `json:"id"`
+	Created  time.Time `json:"created"`
+	Expires  time.Time `json:"expires"`
+	UsesLeft int       `json:"usesLeft"`
+	Active   bool      `json:"active"`
+}
+
+// Subject is for the audit trail.
+func (e Enrolment) Subject() string { return e.ID }
+
+// Enrolments is the answer of describe-enrolment-tokens.
+type Enrolments struct {
+	Enrolments []Enrolment `json:"enrolments"`
+}
+
+// RevokeEnrolment is the request of revoke-enrolment-token.
+type RevokeEnrolment struct {
+	ID string `json:"id"`
+	// WithAgents unregisters the agents that enrolled with it, too.
+	WithAgents bool `json:"withAgents"`
+}
+
+// Subject is for the audit trail.
+func (r RevokeEnrolment) Subject() string { return r.ID }
+
 // URL is the request of unregister-auth-server.
 type URL struct {
 	URL string `json:"url"`

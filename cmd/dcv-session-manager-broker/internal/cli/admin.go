@@ -24,6 +24,9 @@ type AdminAPI interface {
 	DescribeSoftwareStatements(ctx context.Context) ([]adminclient.Statement, error)
 	DeactivateSoftwareStatement(ctx context.Context, statement string, withAgents bool) (unregistered int, err error)
 	RotateAPIClientSecret(ctx context.Context, id string, overlapSeconds int64) (adminclient.RotatedSecret, error)
+	GenerateEnrolmentToken(ctx context.Context, validFor time.Duration, uses int) (adminclient.EnrolmentToken, error)
+	DescribeEnrolmentTokens(ctx context.Context) ([]adminclient.Enrolment, error)
+	RevokeEnrolmentToken(ctx context.Context, id string, withAgents bool) (unregistered int, err error)
 	DescribeAgentClients(ctx context.Context) ([]adminclient.Client, error)
 	UnregisterAgentClient(ctx context.Context, id string) error
 	RegisterServerDNSMappings(ctx context.Context, path string, content []byte) (count int, err error)
@@ -39,6 +42,7 @@ func (a App) adminCommands(f *flags) []*cobra.Command {
 	return []*cobra.Command{
 		a.registerAPIClient(f), a.describeAPIClients(f), a.unregisterAPIClient(f), a.rotateAPIClientSecret(f),
 		a.generateSoftwareStatement(f), a.describeSoftwareStatements(f), a.deactivateSoftwareStatement(f),
+		a.generateEnrolmentToken(f), a.describeEnrolmentTokens(f), a.revokeEnrolmentToken(f),
 		a.describeAgentClients(f), a.unregisterAgentClient(f),
 		a.registerServerDNSMappings(f), a.describeServerDNSMappings(f),
 		a.registerAuthServer(f), a.listAuthServers(f), a.unregisterAuthServer(f), a.renewKeys(f),

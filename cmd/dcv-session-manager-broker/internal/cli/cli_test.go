@@ -26,6 +26,7 @@ type fakeBroker struct {
 	mappings   []adminclient.DNSMapping
 	loaded     string
 	servers    []adminclient.AuthServer
+	enrolments []adminclient.Enrolment
 	err        error
 }
 
@@ -220,7 +221,8 @@ func TestExitCodes(t *testing.T) {
 func TestHelp_HasExamples(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"", "register-api-client", "describe-api-clients", "unregister-api-client", "generate-software-statement", "describe-software-statements",
-		"deactivate-software-statement", "describe-agent-clients", "unregister-agent-client", "register-server-dns-mappings", "describe-server-dns-mappings", "rotate-api-client-secret"} {
+		"deactivate-software-statement", "describe-agent-clients", "unregister-agent-client", "register-server-dns-mappings", "describe-server-dns-mappings", "rotate-api-client-secret",
+		"generate-enrolment-token", "describe-enrolment-tokens", "revoke-enrolment-token"} {
 		r := run(t, &fakeBroker{}, strings.Fields(command+" --help")...)
 		require.Contains(t, r.out, "Examples:\n  dcv-session-manager-broker", command)
 	}
