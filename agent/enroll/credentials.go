@@ -14,6 +14,8 @@ import (
 type credentials struct {
 	ID     string `json:"client_id"`
 	Secret string `json:"client_secret"`
+	// EnrolmentToken is the id of the token that it took, which is no secret.
+	EnrolmentToken string `json:"enrolment_token,omitempty"`
 }
 
 // LogValue keeps the secret out of every log.

@@ -1,6 +1,6 @@
 // Package enroll makes the agent a known client of its broker: it registers once
 // by OAuth 2.0 dynamic client registration (RFC 7591) with the fleet's software
-// statement, keeps the client credentials, and turns them into access tokens.
+// statement or an enrolment token, keeps the client credentials, and turns them into access tokens.
 //
 // A broker that wants no authorization answers registration with 404; the agent
 // then connects without a token.
@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"opensessionmanager/internal/enrolment"
 )
 
 // Errors of Token. Anything else is a transport failure, worth an early retry.
@@ -37,6 +39,9 @@ type Config struct {
 	// StatementPath names the file with the software statement. A missing file
 	// means registering without one, which the broker may accept.
 	StatementPath string
+	// EnrolmentToken reads a token to register with if there is no statement; nil or
+	// an error: there is none.
+	EnrolmentToken func() (enrolment.Token, error)
 	// CredentialsPath is where client id and secret are kept, mode 0600. They
 	// stay in memory only if it is empty.
 	CredentialsPath string
@@ -137,7 +142,12 @@ func (s *Source) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fresh, err := s.requestClient(ctx, statement)
+	if statement == "" && s.cfg.EnrolmentToken != nil {
+		if token, err := s.cfg.EnrolmentToken(); err == nil {
+			return s.enrol(ctx, token, func() error { return nil })
+		}
+	}
+	fresh, err := s.requestClient(ctx, registration{SoftwareStatement: statement})
 	if errors.Is(err, errNotOffered) {
 		s.cfg.Logger.Warn("The broker does not authorize agents; connecting without a token")
 		s.open = true

@@ -23,6 +23,8 @@ const (
 
 type registration struct {
 	SoftwareStatement       string   `json:"software_statement,omitempty"`
+	EnrolmentToken          string   `json:"enrolment_token,omitempty"`
+	EnrolmentNonce          string   `json:"enrolment_nonce,omitempty"`
 	ClientName              string   `json:"client_name,omitempty"`
 	GrantTypes              []string `json:"grant_types"`
 	TokenEndpointAuthMethod string   `json:"token_endpoint_auth_method"`
@@ -33,20 +35,19 @@ type tokenAnswer struct {
 	ExpiresIn   int64  `json:"expires_in"`
 }
 
-func (s *Source) requestClient(ctx context.Context, statement string) (credentials, error) {
-	body, err := json.Marshal(registration{
-		SoftwareStatement:       statement,
-		ClientName:              s.cfg.ClientName,
-		GrantTypes:              []string{"client_credentials"},
-		TokenEndpointAuthMethod: "client_secret_basic",
-	})
+// requestClient registers with the papers that are given.
+func (s *Source) requestClient(ctx context.Context, papers registration) (credentials, error) {
+	papers.ClientName = s.cfg.ClientName
+	papers.GrantTypes = []string{"client_credentials"}
+	papers.TokenEndpointAuthMethod = "client_secret_basic"
+	body, err := json.Marshal(papers)
 	if err != nil {
 		return credentials{}, fmt.Errorf("enroll: encode registration: %w", err)
 	}
 	var fresh credentials
 	err = s.post(ctx, call{path: agentproto.PathRegister, contentType: "application/json", body: body}, &fresh)
 	if err != nil {
-		if statement == "" && errors.Is(err, ErrRefused) {
+		if papers.SoftwareStatement == "" && papers.EnrolmentToken == "" && errors.Is(err, ErrRefused) {
 			err = fmt.Errorf("%w; no software statement at %s: copy the broker's there", err, s.cfg.StatementPath)
 		}
 		return credentials{}, fmt.Errorf("register: %w", err)

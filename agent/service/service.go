@@ -23,6 +23,7 @@ import (
 	"opensessionmanager/agent/identity"
 	"opensessionmanager/agent/settings"
 	"opensessionmanager/internal/config"
+	"opensessionmanager/internal/enrolment"
 	"opensessionmanager/internal/logging"
 )
 
@@ -34,15 +35,18 @@ const (
 
 // Service is a configured agent. Close its log after Run.
 type Service struct {
-	agent *agent.Agent
-	log   *slog.Logger
-	logs  []*logging.Log
+	settings settings.Settings
+	version  string
+	agent    *agent.Agent // nil until the host has enrolled
+	log      *slog.Logger
+	logs     []*logging.Log
 }
 
 // New makes the agent. Log lines go to the configured file, and also to terminal
-// unless that is nil. It makes the data folder and the host's identity in it.
+// unless that is nil. It makes the data folder and the host's identity in it. A host that has
+// yet to enrol does so when it runs.
 func New(ctx context.Context, s settings.Settings, warnings []config.Warning, version string, terminal io.Writer) (*Service, error) {
-	service := &Service{}
+	service := &Service{settings: s, version: version}
 	if err := service.openLogs(s.Log, terminal); err != nil {
 		return nil, err
 	}
@@ -50,20 +54,37 @@ func New(ctx context.Context, s settings.Settings, warnings []config.Warning, ve
 	for _, w := range warnings {
 		service.log.Log(ctx, w.Level, "Configuration: "+w.Problem.String())
 	}
-	cfg, err := parts(ctx, s.Agent, service.log)
-	if err == nil {
-		cfg.Version = version
-		service.agent, err = agent.New(cfg)
+	if pending(s.Agent) {
+		return service, nil
 	}
-	if err != nil {
-		service.log.Error("The agent cannot start", "error", err)
+	if err := service.build(ctx); err != nil {
 		return nil, errors.Join(err, service.Close())
 	}
 	return service, nil
 }
 
+func (s *Service) build(ctx context.Context) error {
+	cfg, err := parts(ctx, s.settings.Agent, s.log)
+	if err == nil {
+		cfg.Version = s.version
+		s.agent, err = agent.New(cfg)
+	}
+	if err != nil {
+		s.log.Error("The agent cannot start", "error", err)
+	}
+	return err
+}
+
 // Run runs the agent until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	if s.agent == nil {
+		if enrolFirst(ctx, s.settings.Agent, s.log) != nil {
+			return nil // it was stopped
+		}
+		if err := s.build(ctx); err != nil {
+			return err
+		}
+	}
 	err := s.agent.Run(ctx)
 	s.log.Info("The agent stops; sessions go on", "error", err)
 	return err
@@ -168,16 +189,17 @@ func trust(a settings.Agent) (*tls.Config, error) {
 		t.InsecureSkipVerify = true // asked for, and warned of at every start
 		return t, nil
 	}
-	if a.CAFile == "" {
+	file := a.TrustedCA()
+	if file == "" {
 		return t, nil
 	}
-	pem, err := os.ReadFile(a.CAFile)
+	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("service: ca_file: %w", err)
 	}
 	t.RootCAs = x509.NewCertPool()
 	if !t.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("service: ca_file %s holds no PEM certificate", a.CAFile)
+		return nil, fmt.Errorf("service: ca_file %s holds no PEM certificate", file)
 	}
 	return t, nil
 }
@@ -187,8 +209,13 @@ func tokens(a settings.Agent, trust *tls.Config, log *slog.Logger) *enroll.Sourc
 	if err != nil {
 		name = "unnamed host" // brokers want some name
 	}
+	var token func() (enrolment.Token, error)
+	if a.EnrolmentTokenPath != "" {
+		token = func() (enrolment.Token, error) { return settings.ReadEnrolmentToken(a.EnrolmentTokenPath) }
+	}
 	return enroll.New(enroll.Config{
-		Brokers: a.Brokers(),
+		EnrolmentToken: token,
+		Brokers:        a.Brokers(),
 		Client: &http.Client{
 			Timeout:   10 * time.Second,
 			Transport: &http.Transport{TLSClientConfig: trust.Clone(), DisableKeepAlives: true},
@@ -196,7 +223,7 @@ func tokens(a settings.Agent, trust *tls.Config, log *slog.Logger) *enroll.Sourc
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		StatementPath:   a.SoftwareStatementPath,
-		CredentialsPath: filepath.Join(a.DataFolder, credentialsFile),
+		CredentialsPath: CredentialsFile(a),
 		ClientName:      name,
 		Logger:          log,
 	})

@@ -5,16 +5,19 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 
 	"opensessionmanager/internal/config"
+	"opensessionmanager/internal/enrolment"
 )
 
 // formatVersion is the only version of the file's format there has been.
@@ -140,11 +143,49 @@ func (d document) checkTrust(a *Agent, bad, warn complain) {
 			bad("agent.ca_file", "this file holds no PEM certificate", "copy the broker's dcvsmbroker_ca.pem there")
 		}
 	}
+	d.checkEnrolment(a, bad, warn)
 	if d.line("agent.software_statement_path") > 0 {
 		if _, err := os.Stat(a.SoftwareStatementPath); err != nil {
 			bad("agent.software_statement_path", reason(err), "put the output of the broker's generate-software-statement there, or remove the key")
 		}
 	}
+}
+
+// checkEnrolment reads the token: one that was cut is found before the host is. A file that
+// is not there may come yet, or has done its work.
+func (d document) checkEnrolment(a *Agent, bad, warn complain) {
+	if a.EnrolmentTokenPath == "" {
+		return
+	}
+	const key = "agent.enrolment_token_path"
+	info, err := os.Stat(a.EnrolmentTokenPath)
+	if err != nil {
+		warn(key, reason(err), "write the output of the broker's generate-enrolment-token there, or remove the key if the host has enrolled")
+		return
+	}
+	if _, err := ReadEnrolmentToken(a.EnrolmentTokenPath); err != nil {
+		bad(key, strings.TrimPrefix(err.Error(), "enrolment: "), "write the output of the broker's generate-enrolment-token there")
+		return
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		warn(key, "others may read this file, and enrol with what is in it", "chmod 600 "+printable(a.EnrolmentTokenPath))
+	}
+}
+
+// ReadEnrolmentToken reads a token from a file, which may have the words in front of it
+// that the broker prints.
+func ReadEnrolmentToken(path string) (enrolment.Token, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return enrolment.Token{}, err
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, enrolment.MaxText+1))
+	if err != nil {
+		return enrolment.Token{}, err
+	}
+	text, _ := strings.CutPrefix(string(content), "enrolment-token: ")
+	return enrolment.Parse(text)
 }
 
 func reason(err error) string {

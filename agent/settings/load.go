@@ -21,13 +21,19 @@ import (
 const maxFileSize = 1 << 20
 
 // Load reads and checks the file. The error is config.Problems if an edit of the
-// file cures it, and names every problem that could be found.
-func Load(path string) (Settings, []config.Warning, error) {
+// file cures it, and names every problem that could be found. Changes are what the command
+// line says instead of the file; they are checked as if they stood there.
+func Load(path string, changes ...func(*Settings)) (Settings, []config.Warning, error) {
 	content, err := read(path)
 	if err != nil {
 		return Settings{}, nil, config.Problems{{File: path, Text: err.Error(), Fix: "name another file with --config"}}
 	}
-	return parse(path, content)
+	return parse(path, content, changes...)
+}
+
+// Without returns the settings of a host that has no file yet.
+func Without(changes ...func(*Settings)) (Settings, []config.Warning, error) {
+	return parse("", []byte("version = '"+formatVersion+"'"), changes...)
 }
 
 func read(path string) ([]byte, error) {
@@ -46,7 +52,7 @@ func read(path string) ([]byte, error) {
 	return content, nil
 }
 
-func parse(path string, content []byte) (Settings, []config.Warning, error) {
+func parse(path string, content []byte, changes ...func(*Settings)) (Settings, []config.Warning, error) {
 	content = bytes.TrimPrefix(content, []byte("\ufeff"))
 	s := Default(runtime.GOOS)
 	s.File = path
@@ -60,6 +66,9 @@ func parse(path string, content []byte) (Settings, []config.Warning, error) {
 		warnings = d.unknown(unknown)
 	case err != nil:
 		return Settings{}, nil, config.Problems{d.syntax(err)}
+	}
+	for _, change := range changes {
+		change(&s)
 	}
 	problems, more := d.check(&s)
 	if len(problems) > 0 {

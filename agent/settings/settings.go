@@ -6,6 +6,8 @@
 package settings
 
 import (
+	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 )
@@ -27,9 +29,10 @@ type Agent struct {
 	BrokerHost                string   `toml:"broker_host" doc:"DNS name or address of the broker or of the load balancer before the brokers; required."`
 	BrokerPort                int      `toml:"broker_port" doc:"Agent port of the broker."`
 	AlternativeBrokers        []string `toml:"alternative_brokers" own:"yes" doc:"More brokers of the same fleet, as host or host:port, for fleets without a load balancer."`
-	CAFile                    string   `toml:"ca_file" doc:"PEM file with the authority that signed the broker's certificate; the system's authorities if absent."`
+	CAFile                    string   `toml:"ca_file" doc:"PEM file with the authority that signed the broker's certificate; if absent the one that enrolment brought, else the system's authorities."`
 	TLSStrict                 bool     `toml:"tls_strict" doc:"Whether the broker's certificate is verified."`
 	SoftwareStatementPath     string   `toml:"software_statement_path" doc:"File with the broker's software statement, presented at registration. If the default file is absent the agent registers without."`
+	EnrolmentTokenPath        string   `toml:"enrolment_token_path" own:"yes" doc:"File with an enrolment token, with which the agent enrols by itself if it has not yet: for images and cloud-init."`
 	TagsFolder                string   `toml:"tags_folder" doc:"Folder with *.toml files of key=\"value\" lines: the host's tags."`
 	InitFolder                string   `toml:"init_folder" doc:"Folder of the init scripts that sessions may name; absolute."`
 	AutorunFolder             string   `toml:"autorun_folder" doc:"Folder of the programs that sessions may start; absolute."`
@@ -60,6 +63,9 @@ func DefaultPath() string {
 	return unixConfig + "/agent.conf"
 }
 
+// DefaultBrokerPort is the vendor's (contract section 7).
+const DefaultBrokerPort = 8445
+
 const (
 	unixConfig     = "/etc/dcv-session-manager-agent"
 	unixData       = "/var/lib/dcv-session-manager-agent"
@@ -71,7 +77,7 @@ const (
 func Default(system string) Settings {
 	s := Settings{
 		Agent: Agent{
-			BrokerPort:               8445,
+			BrokerPort:               DefaultBrokerPort,
 			TLSStrict:                true,
 			SoftwareStatementPath:    unixConfig + "/software-statement",
 			TagsFolder:               unixConfig + "/tags",
@@ -104,6 +110,24 @@ func Default(system string) Settings {
 		s.Log.Directory = windowsData + `\log`
 	}
 	return s
+}
+
+// EnrolledCAFile is the authority that enrolment brought, which is trusted if no ca_file
+// is configured.
+const EnrolledCAFile = "broker-ca.pem"
+
+// EnrolledCA is the path of EnrolledCAFile.
+func (a Agent) EnrolledCA() string { return filepath.Join(a.DataFolder, EnrolledCAFile) }
+
+// TrustedCA is the file of the authority to trust, "" for the system's.
+func (a Agent) TrustedCA() string {
+	if a.CAFile != "" {
+		return a.CAFile
+	}
+	if _, err := os.Stat(a.EnrolledCA()); err == nil {
+		return a.EnrolledCA()
+	}
+	return ""
 }
 
 // Interval is the time between reports.

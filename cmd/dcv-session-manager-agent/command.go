@@ -21,7 +21,10 @@ const (
 	exitUsage = 2
 )
 
-const examples = `  # run with the usual file
+const examples = `  # make this host a client of the brokers
+  dcv-session-manager-agent enrol --token dcvsm-enrol-1.AbC... --broker broker.example.com
+
+  # run with the usual file
   dcv-session-manager-agent
 
   # look for mistakes in a file; prints each with its line and cure
@@ -41,6 +44,7 @@ func execute(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 	command.SetErr(stderr)
 	err := command.ExecuteContext(ctx)
 	var usage usageError
+	var own exitCode
 	switch {
 	case err == nil:
 		return exitOK
@@ -49,6 +53,9 @@ func execute(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 		return exitUsage
 	}
 	fmt.Fprintln(stderr, err)
+	if errors.As(err, &own) {
+		return own.code
+	}
 	return exitError
 }
 
@@ -63,12 +70,7 @@ func newCommand(stderr io.Writer) *cobra.Command {
 		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, arguments []string) error {
-			if len(arguments) > 0 {
-				return usageError{fmt.Errorf("unexpected argument %q", arguments[0])}
-			}
-			return nil
-		},
+		Args:          noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if check {
 				return checkConfig(path, c.OutOrStdout())
@@ -79,7 +81,15 @@ func newCommand(stderr io.Writer) *cobra.Command {
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	command.Flags().StringVar(&path, "config", settings.DefaultPath(), "configuration `file`")
 	command.Flags().BoolVar(&check, "check-config", false, "check the configuration file and exit")
+	command.AddCommand(enrolCommand())
 	return command
+}
+
+func noArguments(_ *cobra.Command, arguments []string) error {
+	if len(arguments) > 0 {
+		return usageError{fmt.Errorf("unexpected argument %q", arguments[0])}
+	}
+	return nil
 }
 
 func checkConfig(path string, out io.Writer) error {

@@ -24,6 +24,8 @@ type hostOptions struct {
 	keepSessions bool
 	consoleOwner string
 	agent        string // the agent program, "" is ours
+	enrols       bool   // its agent.conf names neither CA nor statement
+	tokenFile    string // enrolment_token_path
 }
 
 // host is a stand-in DCV host and its agent, two processes.
@@ -40,11 +42,18 @@ type host struct {
 // startHost runs a host whose server is tagged host=name.
 func (b *broker) startHost(name string, o hostOptions) *host {
 	b.t.Helper()
+	h := b.prepareHost(name, o)
+	h.startAgent()
+	return h
+}
+
+// prepareHost is startHost without the agent.
+func (b *broker) prepareHost(name string, o hostOptions) *host {
+	b.t.Helper()
 	h := &host{t: b.t, name: name, dir: filepath.Join(b.dir, name), broker: b, options: o, log: newLogbook(b.t, name)}
 	showOnFailure(b.t, "the agent of "+name, h.agentLog)
 	h.configure()
 	h.startServer()
-	h.startAgent()
 	return h
 }
 
@@ -65,14 +74,19 @@ func (h *host) configure() {
 	if h.options.perUser != 0 {
 		limits += fmt.Sprintf("max_concurrent_sessions_per_user = %d\n", h.options.perUser)
 	}
-	text := strings.NewReplacer("DIR", h.dir, "PORT", fmt.Sprint(h.broker.agentPort), "CA", h.broker.caFile(),
-		"STATEMENT", h.broker.statementFile, "LIMITS", limits).Replace(`version = '0.1'
+	papers := fmt.Sprintf("ca_file = '%s'\nsoftware_statement_path = '%s'\n", h.broker.caFile(), h.broker.statementFile)
+	if h.options.enrols {
+		papers = ""
+	}
+	if h.options.tokenFile != "" {
+		papers += fmt.Sprintf("enrolment_token_path = '%s'\n", h.options.tokenFile)
+	}
+	text := strings.NewReplacer("DIR", h.dir, "PORT", fmt.Sprint(h.broker.agentPort), "PAPERS", papers,
+		"LIMITS", limits).Replace(`version = '0.1'
 [agent]
 broker_host = '127.0.0.1'
 broker_port = PORT
-ca_file = 'CA'
-software_statement_path = 'STATEMENT'
-dcv_root = 'DIR/host-1/dcv'
+PAPERSdcv_root = 'DIR/host-1/dcv'
 tags_folder = 'DIR/tags'
 init_folder = 'DIR/init'
 autorun_folder = 'DIR/autorun'
