@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
@@ -83,6 +84,9 @@ func pinned(content []byte, want enrolment.Fingerprint) (kept []byte, err error)
 		c, err := x509.ParseCertificate(block.Bytes)
 		if block.Type != "CERTIFICATE" || err != nil {
 			continue
+		}
+		if bytes.Equal(c.RawSubject, c.RawIssuer) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) != nil {
+			continue // the right key under something that its owner never signed
 		}
 		if found := enrolment.Of(c); subtle.ConstantTimeCompare(found[:], want[:]) == 1 {
 			kept = append(kept, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)

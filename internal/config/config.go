@@ -80,7 +80,7 @@ type Authorization struct {
 	EnableServer bool `prop:"enable-authorization-server" default:"true" doc:"The broker itself issues access tokens to registered API clients. With false, tokens of registered external authorization servers are the only ones."`
 	AuthServerCA Path `prop:"auth-server-ca-file" default:"" doc:"CA that signs the certificates of external authorization servers, PEM. Without a value it is the machine's list."`
 	EnableClient bool `prop:"enable-authorization" default:"true" doc:"Calls of the client API need an access token. With false anybody who reaches the port controls every session."`
-	EnableAgent  bool `prop:"enable-agent-authorization" default:"true" doc:"Agents need a software statement of this broker. With false anybody who reaches the port can pose as a DCV server."`
+	EnableAgent  bool `prop:"enable-agent-authorization" default:"true" doc:"Agents need a software statement or an enrolment token of this broker. With false anybody who reaches the port can pose as a DCV server."`
 }
 
 // Client is the listener of the client API.
