@@ -158,8 +158,10 @@ func TestAuthority_HostileAnswers(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"old broker": http.NotFound,
 		"endless":    func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, io.LimitReader(endless{}, 1<<22)) },
-		"redirect":   func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://127.0.0.1:1/", http.StatusFound) },
-		"no PEM":     func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://127.0.0.1:1/", http.StatusFound)
+		},
+		"no PEM": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") },
 		"no certificate": func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprint(w, strings.Repeat("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", 1000))
 		},
