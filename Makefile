@@ -99,6 +99,7 @@ balancers:
 
 race: tools ## Run the tests with the race detector
 	$(GO) test -count=1 $(RACE) $(RACE_PACKAGES)
+	$(GO) test -count=1 $(RACE) -tags fleet -timeout 5m ./cluster/membership
 
 fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	@$(GO) list ./... | while read -r pkg; do \

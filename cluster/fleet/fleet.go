@@ -73,18 +73,20 @@ type Fleet struct {
 	provider *provider
 	courier  *actor.PID
 	refusals *refusals
+	links    links
 	unwatch  func()
 
-	changes sync.Mutex    // around changed and last
-	changed chan struct{} // closed at the next change of the view
-	last    *membership.View
-	newest  atomic.Uint64 // the highest epoch that another broker spoke of
-	joined  atomic.Bool   // and everybody here was told who else is in the fleet
-	leaving atomic.Bool
-	started chan struct{} // closed when StartMember has returned
-	life    context.Context
-	end     context.CancelFunc
-	work    sync.WaitGroup // of what runs until life ends
+	changes  sync.Mutex    // around changed and last
+	changed  chan struct{} // closed at the next change of the view
+	last     *membership.View
+	newest   atomic.Uint64 // the highest epoch that another broker spoke of
+	joined   atomic.Bool   // and everybody here was told who else is in the fleet
+	leaving  atomic.Bool
+	stopping sync.Once
+	started  chan struct{} // closed when StartMember has returned
+	life     context.Context
+	end      context.CancelFunc
+	work     sync.WaitGroup // of what runs until life ends
 }
 
 // NewSystem makes the actor system everything of a broker runs in.
@@ -232,8 +234,11 @@ func (f *Fleet) View() *membership.View { return f.source.Current() }
 // Address is where other brokers reach this one.
 func (f *Fleet) Address() string { return f.system.Address() }
 
-// Stop ends all grains of this broker and the system itself.
-func (f *Fleet) Stop(ctx context.Context) {
+// Stop ends all grains of this broker, its connections and the system itself.
+// Stopping twice does no harm, which the library's own parts panic at.
+func (f *Fleet) Stop(ctx context.Context) { f.stopping.Do(func() { f.stop(ctx) }) }
+
+func (f *Fleet) stop(ctx context.Context) {
 	if f.unwatch != nil {
 		if err := f.source.Leave(ctx); err != nil {
 			f.cfg.Logger.Warn("the fleet could not be told that this broker leaves; the others will find out", "error", err)
@@ -248,6 +253,7 @@ func (f *Fleet) Stop(ctx context.Context) {
 	f.cluster.Gossip.Shutdown()
 	f.system.Shutdown()
 	f.cluster.Remote.Shutdown(false)
+	f.links.closeAll()
 }
 
 // Tell implements actors.Peers.

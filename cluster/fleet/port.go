@@ -25,8 +25,9 @@ const (
 	largestBatch   = 8 << 20
 	// handshakeTime is how long a connection may take to show who it is.
 	handshakeTime = 5 * time.Second
-	// connectTime bounds connecting to a broker whose machine does not answer.
-	connectTime = time.Second
+	// connectTime bounds connecting to a broker whose machine does not answer. A machine
+	// that is only busy has to make it, for a failure costs the library two seconds more.
+	connectTime = 3 * time.Second
 	// streamsOfOne is far more than a broker opens to another: one.
 	streamsOfOne     = 16
 	keepalivePeriod  = 10 * time.Second
@@ -143,6 +144,7 @@ func closed(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any
 
 // sending is around each stream that this broker opens.
 func (f *Fleet) sending(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	f.links.add(conn)
 	stream, err := open(f.introduce(ctx), desc, conn, method, opts...)
 	if err != nil {
 		f.toldByOther(conn.Target(), err)

@@ -2,8 +2,10 @@ package fleet
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"syscall"
 	"time"
@@ -15,35 +17,55 @@ import (
 // greetTime bounds the first look at a member's port.
 const greetTime = time.Second
 
-// probe asks another broker whether the process that joined still lives. That its
-// machine refuses connections says why it does not answer, but not that it does not:
-// an answer over a connection that is there already counts for more.
+// lateAnswer is how long an answer is waited for after the port has shown that there
+// can be none.
+const lateAnswer = 150 * time.Millisecond
+
+// probe asks another broker whether the process that joined still lives. That nobody
+// listens there any more says why it does not answer, but not that it does not: an
+// answer over a connection that is there already counts for more.
 func (f *Fleet) probe(ctx context.Context, m membership.Member) error {
 	a := &asking{answers: make(chan answer, 1)}
 	self, _ := f.system.ProcessRegistry.Add(a, "probe"+f.system.ProcessRegistry.NextId())
 	defer f.system.ProcessRegistry.Remove(self)
-	refused := make(chan bool, 1)
-	go func() { refused <- isRefused(ctx, m.Address) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	found := make(chan error, 1)
+	go func() { found <- f.knock(ctx, m.Address) }()
 	f.post(m.Address, &messages.Envelope{Actor: courierName, Sender: self}, &messages.Ping{}, 0)
-	select {
-	case got := <-a.answers:
-		pong, ok := got.msg.(*messages.Pong)
-		if !ok || pong.GetMemberId() != m.ID {
-			return fmt.Errorf("fleet: %s: %w: another one answers there", m.Address, membership.ErrGone)
+	var why error
+	for {
+		select {
+		case got := <-a.answers:
+			return f.judge(m, got.msg)
+		case why = <-found:
+			if why != nil {
+				late := time.AfterFunc(lateAnswer, cancel)
+				defer late.Stop()
+			}
+			found = nil
+		case <-ctx.Done():
+			if why == nil {
+				return fmt.Errorf("fleet: %s does not answer: %w", m.Address, ctx.Err())
+			}
+			return fmt.Errorf("fleet: %s: %w", m.Address, why)
 		}
-		if pong.GetEpoch() != f.source.Current().Epoch {
-			return fmt.Errorf("fleet: %s: %w", m.Address, membership.ErrOtherEpoch)
-		}
-		if pong.GetConfirmed() {
-			return fmt.Errorf("fleet: %s: %w", m.Address, membership.ErrConfirmed)
-		}
-		return nil
-	case <-ctx.Done():
 	}
-	if <-refused {
-		return fmt.Errorf("fleet: %s: %w: nobody listens there", m.Address, membership.ErrGone)
+}
+
+// judge says what the answer to a probe means.
+func (f *Fleet) judge(m membership.Member, answer any) error {
+	pong, ok := answer.(*messages.Pong)
+	if !ok || pong.GetMemberId() != m.ID {
+		return fmt.Errorf("fleet: %s: %w: another one answers there", m.Address, membership.ErrGone)
 	}
-	return fmt.Errorf("fleet: %s does not answer: %w", m.Address, ctx.Err())
+	if pong.GetEpoch() != f.source.Current().Epoch {
+		return fmt.Errorf("fleet: %s: %w", m.Address, membership.ErrOtherEpoch)
+	}
+	if pong.GetConfirmed() {
+		return fmt.Errorf("fleet: %s: %w", m.Address, membership.ErrConfirmed)
+	}
+	return nil
 }
 
 // confirmed says whether the registry itself confirms this broker's view. A source
@@ -53,13 +75,32 @@ func (f *Fleet) confirmed() bool {
 	return registered && source.Confirmed()
 }
 
-// isRefused: the machine is there and nobody listens on the port.
-func isRefused(ctx context.Context, address string) bool {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-	if err == nil {
-		_ = conn.Close()
+// knock looks at the port of another broker without speaking to the broker: ErrGone if
+// nobody listens there, ErrStranger if the two do not take each other for brokers of one
+// fleet, nil for all else.
+func (f *Fleet) knock(ctx context.Context, address string) error {
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return fmt.Errorf("%w: nobody listens there", membership.ErrGone)
+		}
+		return nil
 	}
-	return errors.Is(err, syscall.ECONNREFUSED)
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	defer stop()
+	defer func() { _ = raw.Close() }()
+	config := f.cfg.ClientTLS.Clone()
+	config.NextProtos = []string{"h2"}
+	conn := tls.Client(raw, config)
+	// The other side says by its first byte that it takes our certificate.
+	if _, err = conn.Read(make([]byte, 1)); err == nil || ctx.Err() != nil {
+		return nil
+	}
+	// Everything but a broken connection is a verdict, of this side or of the other.
+	if remote := new(net.OpError); errors.Is(err, io.EOF) || errors.As(err, &remote) && remote.Op != "remote error" {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", membership.ErrStranger, err)
 }
 
 // greet looks whether anybody listens where members that are new to this broker should
@@ -73,7 +114,7 @@ func (f *Fleet) greet(before, now *membership.View) {
 		f.work.Go(func() {
 			ctx, cancel := context.WithTimeout(f.life, greetTime)
 			defer cancel()
-			if isRefused(ctx, m.Address) {
+			if errors.Is(f.knock(ctx, m.Address), membership.ErrGone) {
 				f.source.Suspect(m.ID)
 			}
 		})

@@ -83,12 +83,32 @@ type watchedTLS struct {
 }
 
 func (w watchedTLS) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		patient := &patientConn{TCPConn: tcp}
+		defer func() { patient.shaken = true }()
+		raw = patient
+	}
 	conn, info, err := w.TransportCredentials.ServerHandshake(raw)
 	// Who only looks whether somebody listens, as balancers and other brokers do, says nothing.
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 		w.refusals.tell("a connection to the port between brokers was refused", hostOf(raw.RemoteAddr()), err)
 	}
 	return conn, info, err
+}
+
+// patientConn lets the reason for a refusal arrive: closing a connection with something
+// unread, as the rest of a handshake is, overtakes what was written to it.
+type patientConn struct {
+	*net.TCPConn
+	shaken bool // the handshake is over; before, gRPC closes only who is refused
+}
+
+func (c *patientConn) Close() error {
+	const most, atMost = 64 << 10, 500 * time.Millisecond
+	if !c.shaken && c.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(atMost)) == nil {
+		_, _ = io.CopyN(io.Discard, c.TCPConn, most)
+	}
+	return c.TCPConn.Close()
 }
 
 func (w watchedTLS) Clone() credentials.TransportCredentials {

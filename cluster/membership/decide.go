@@ -29,6 +29,7 @@ type probed struct {
 	failures int  // in a row
 	gone     bool // the latest one proved that the process is no more
 	at       time.Time
+	before   time.Time // the one before that
 }
 
 // situation is all that decide knows.
@@ -207,7 +208,9 @@ func (s *situation) dead(d *document) (id, why string) {
 		if m.ID == s.self.ID || !s.silent(m.ID) || settling && !s.probes[m.ID].gone {
 			continue
 		}
-		if s.missedFor(m.ID, s.grace+hesitate) {
+		// What failed before the registry missed it says nothing about now: when the
+		// registry comes back it misses everybody for a moment.
+		if s.missedFor(m.ID, s.grace+hesitate) && !s.probes[m.ID].before.Before(s.absent[m.ID]) {
 			return m.ID, "the registry misses it and it does not answer"
 		}
 		if since, ok := s.suspects[m.ID]; ok && s.now.Sub(since) >= hesitate {

@@ -53,7 +53,7 @@ func ago(d time.Duration) time.Time { return noon.Add(-d) }
 func (s *situation) lose(id string) {
 	delete(s.healthy, id)
 	s.absent[id] = ago(time.Second)
-	s.probes[id] = probed{failures: 2, at: noon}
+	s.probes[id] = probed{failures: 2, at: noon, before: ago(150 * time.Millisecond)}
 }
 
 // ended makes the latest probe of a member prove that its process is no more.
@@ -99,7 +99,11 @@ func TestDecide_Table(t *testing.T) {
 			s.lose("b")
 			s.probes["c"] = probed{at: ago(time.Minute)}
 		}, nil},
-		"not before the grace is over":          {func(s *situation) { s.lose("b"); s.absent["b"] = ago(499 * time.Millisecond) }, nil},
+		"not before the grace is over": {func(s *situation) { s.lose("b"); s.absent["b"] = ago(499 * time.Millisecond) }, nil},
+		"not by probes from before it was missed": {func(s *situation) {
+			s.lose("b")
+			s.probes["b"] = probed{failures: 9, at: noon, before: ago(1001 * time.Millisecond)}
+		}, nil},
 		"not without a probe":                   {func(s *situation) { s.lose("b"); delete(s.probes, "b") }, nil},
 		"not after one failed probe":            {func(s *situation) { s.lose("b"); s.probes["b"] = probed{failures: 1, at: noon} }, nil},
 		"not by a probe of long ago":            {func(s *situation) { s.lose("b"); s.probes["b"] = probed{failures: 9, at: ago(3 * time.Second)} }, nil},
@@ -249,7 +253,8 @@ func anySituation(t *rapid.T) *situation {
 	s.absent, s.suspects = anyTimes(t, "absent"), anyTimes(t, "suspects")
 	for id, at := range anyTimes(t, "probes") {
 		failures := rapid.IntRange(0, 3).Draw(t, "failures")
-		s.probes[id] = probed{failures: failures, gone: failures > 0 && rapid.Bool().Draw(t, "gone"), at: at}
+		before := at.Add(-time.Duration(rapid.IntRange(0, 1000).Draw(t, "before ms")) * time.Millisecond)
+		s.probes[id] = probed{failures: failures, before: before, gone: failures > 0 && rapid.Bool().Draw(t, "gone"), at: at}
 	}
 	if rapid.Bool().Draw(t, "removed before") {
 		s.removal = ago(time.Duration(rapid.IntRange(0, 4000).Draw(t, "removal ms")) * time.Millisecond)
@@ -315,7 +320,7 @@ func checkProposal(t *rapid.T, s *situation, p *proposal) {
 		require.GreaterOrEqual(t, s.now.Sub(s.removal), s.pace, "time between removals of those who might live")
 	}
 	_, suspect := s.suspects[id]
-	require.True(t, suspect || s.now.Sub(s.absent[id]) >= s.grace)
+	require.True(t, suspect || s.now.Sub(s.absent[id]) >= s.grace && !s.probes[id].before.Before(s.absent[id]))
 }
 
 // TestDecide_EveryDeathIsFoundInTheEnd plays on: whoever stays dead is removed, one by

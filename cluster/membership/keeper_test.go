@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -305,6 +306,28 @@ func TestKeeper_RemovesThoseProvenGoneWithoutAPause(t *testing.T) {
 	await(t, "one", func() bool { return len(survivor.Current().Members) == 1 })
 	stop()
 	require.Len(t, views, 4, "one removal in each view")
+}
+
+// A broker that the members do not take for one of theirs, as one with a certificate of
+// another authority, stays out, and they stay as they are.
+func TestKeeper_AStrangerStaysOut(t *testing.T) {
+	t.Parallel()
+	o := quick(t)
+	registry := membership.NewMemory(o.TTL)
+	a, b := start(t, registry, o, "a"), start(t, registry, o, "b")
+	await(t, "two", func() bool { return len(a.Current().Members) == 2 && len(b.Current().Members) == 2 })
+	epoch := a.Current().Epoch
+	stranger := open(t, registry, o)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	err := stranger.Join(ctx, member("x"), func(context.Context, membership.Member) error {
+		return fmt.Errorf("%w: its certificate is of another authority", membership.ErrStranger)
+	})
+	require.ErrorIs(t, err, membership.ErrStranger)
+	require.ErrorContains(t, err, "its certificate is of another authority")
+	start(t, registry, o, "c")
+	await(t, "three", func() bool { return len(a.Current().Members) == 3 })
+	require.Equal(t, epoch+1, a.Current().Epoch, "the stranger was never in")
 }
 
 // Two brokers at one address: the older one is no more, whatever the registry says.

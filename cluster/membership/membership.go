@@ -29,6 +29,9 @@ var (
 	ErrNotMember = errors.New("membership: not a member of the fleet")
 	// ErrOtherEpoch is for a Probe to return.
 	ErrOtherEpoch = errors.New("membership: the other broker's view has another epoch")
+	// ErrStranger is for a Probe to return: somebody is there, and the two do not take
+	// each other for brokers of one fleet.
+	ErrStranger = errors.New("membership: not a broker of this fleet")
 	// ErrConfirmed is for a Probe to return: the member lives and has the same view,
 	// which the registry confirms there.
 	ErrConfirmed = errors.New("membership: the registry confirms the view to the other broker")
@@ -52,7 +55,8 @@ type Source interface {
 	// Join makes self known and returns when a view that holds it is current, or with
 	// the reason why that cannot be; then the source has ended. While the registry does
 	// not answer it keeps trying until ctx ends. The source calls probe before it takes
-	// a member for dead.
+	// a member for dead, and may call it to see that this broker and the members take
+	// each other for what they are; if not, Join fails with ErrStranger.
 	Join(ctx context.Context, self Member, probe Probe) error
 	// Current is the newest view this broker knows; before Join it may be empty. It
 	// never changes: a new view is a new value with a higher epoch.

@@ -154,7 +154,7 @@ func (o *observed) settleProbe(id string, failure error, confirmed bool, sent, n
 	if p == nil {
 		return // no member any more
 	}
-	p.running, p.at, p.gone = false, now, errors.Is(failure, ErrGone)
+	p.running, p.before, p.at, p.gone = false, p.at, now, errors.Is(failure, ErrGone)
 	if confirmed {
 		p.confirmed = sent
 	}

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -84,13 +85,19 @@ func (k *Keeper) list(s *situation, now time.Time) (waits bool) {
 	return false
 }
 
-// reaches asks the members that the registry lists whether they can be reached from here
-// and this broker from there. To join without would only stop the others: each waits for
-// all, until they have found out and removed it, and it would join again.
+// reaches asks the members whether they can be reached from here and this broker from
+// there. To join without would only stop the others: each waits for all, until they have
+// found out and removed it, and it would join again. Of one that the registry does not
+// list, dead or not listed yet, only a first answer counts: it might be that of somebody
+// who takes this broker for a stranger.
 func (k *Keeper) reaches(s *situation, now time.Time) bool {
 	reached := true
 	for _, m := range k.stored.Members {
-		if _, listed := s.healthy[m.ID]; !listed || k.left[m.ID] || m.ID == k.self.ID {
+		if k.left[m.ID] || m.ID == k.self.ID || m.Address == k.self.Address {
+			continue // the last: this broker is in its place
+		}
+		_, listed := s.healthy[m.ID]
+		if p := k.probes[m.ID]; !listed && p != nil && !p.at.IsZero() {
 			continue
 		}
 		k.ask(m, now)
@@ -153,7 +160,12 @@ func (k *Keeper) ask(m Entry, now time.Time) {
 		k.mu.Lock()
 		same := err == nil && k.held == held
 		k.settleProbe(m.ID, err, same, now, k.opt.Now(), k.opt.ProbeTimeout, k.opt.Grace)
+		fate := unchanged
+		if errors.Is(err, ErrStranger) { // waiting does not help a broker that wants to join
+			fate = k.refuse(fmt.Errorf("member %s: %w", m.ID, err))
+		}
 		k.mu.Unlock()
+		k.meet(fate, nil)
 		k.look()
 	})
 }

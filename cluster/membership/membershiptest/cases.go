@@ -218,6 +218,8 @@ func majorityKeepsContact(w *world) {
 	w.await("two in five are no majority", func() bool { return all[0].source.Contact() != nil })
 	for _, b := range all {
 		b.setMute(false)
+	}
+	for _, b := range all {
 		b.line.Mend()
 	}
 	for _, b := range all {
