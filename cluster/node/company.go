@@ -24,7 +24,6 @@ func (n *Node) source() (membership.Source, error) {
 	if n.opt.Source != nil || len(c.Addresses) == 0 {
 		return n.opt.Source, nil
 	}
-	n.log.Warn("a fleet of several brokers is unfinished in this version: do not rely on it yet", "key", "consul-address")
 	return consul.New(consul.Config{Addresses: c.Addresses, Token: c.Token.Reveal(), TLS: consulTLS(c), Prefix: c.Prefix,
 		Options: membership.Options{Logger: n.log}})
 }
