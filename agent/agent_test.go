@@ -186,6 +186,20 @@ func TestAgent_LeavesABrokerThatDoesNotConfirmReports(t *testing.T) {
 	b.peer("the agent again")
 }
 
+// F6: what the agent sends is lost, what the broker sends still comes for a while.
+func TestAgent_LeavesABrokerThatIsHeardAndDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	b.deaf.Store(true)
+	h := newHost(t, b)
+	h.config.Timing.Beat = 100 * time.Millisecond
+	h.start(t)
+	first := b.peer("the agent")
+	stop := first.keepPinging(20 * time.Millisecond)
+	defer stop()
+	b.peer("the agent again")
+}
+
 func TestAgent_GivesUpOnASilentHello(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)

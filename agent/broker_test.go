@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ type broker struct {
 	t      *testing.T
 	server *httptest.Server
 	peers  chan *peer
+	deaf   atomic.Bool // for pings
 
 	mu      sync.Mutex
 	hello   func(*messages.HelloRequest) *messages.HelloResponse
@@ -102,6 +104,9 @@ func (b *broker) accept(w http.ResponseWriter, r *http.Request) {
 		reports: make(chan *messages.SessionsUpdateRequest, 256),
 		frames:  make(chan *messages.AgentFrame, 256),
 		gone:    make(chan struct{}),
+	}
+	if b.deaf.Load() {
+		conn.SetPingHandler(func(string) error { return nil })
 	}
 	if answer == nil { // silent
 		b.peers <- p
@@ -207,7 +212,7 @@ func quick() agent.Timing {
 	return agent.Timing{
 		Report:     time.Hour, // only what the test provokes
 		Debounce:   time.Millisecond,
-		Beat:       100 * time.Millisecond,
+		Beat:       400 * time.Millisecond,
 		RetryBase:  time.Millisecond,
 		RetryLimit: 10 * time.Millisecond, RefusedLimit: 10 * time.Millisecond,
 	}
@@ -313,4 +318,21 @@ func clientTLS(b *broker) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(b.server.Certificate())
 	return &tls.Config{RootCAs: roots, ServerName: "example.com"}
+}
+
+// keepPinging pings the agent until stop is called.
+func (p *peer) keepPinging(every time.Duration) (stop func()) {
+	tick, over := time.NewTicker(every), make(chan struct{})
+	var pinging sync.WaitGroup
+	pinging.Go(func() {
+		for {
+			select {
+			case <-tick.C:
+				_ = p.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second))
+			case <-over:
+				return
+			}
+		}
+	})
+	return func() { tick.Stop(); close(over); pinging.Wait() }
 }

@@ -29,7 +29,7 @@ func (a *Agent) hello(ctx context.Context, l *link) error {
 	stop := context.AfterFunc(ctx, l.close)
 	defer stop()
 	frame := &messages.AgentFrame{Body: &messages.AgentFrame_HelloRequest{HelloRequest: request}}
-	if err := l.write(frame); err != nil {
+	if _, err := l.write(frame); err != nil {
 		return err
 	}
 	answer, err := l.readHello(a.cfg.Timing.Hello)

@@ -313,3 +313,33 @@ func FuzzReceive(f *testing.F) {
 type discard struct{}
 
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// F6: three beats without an answer are enough, unless much has to go over a slow line
+// before the ping does.
+func TestLiveness_CountsAnswersOnly(t *testing.T) {
+	t.Parallel()
+	const beat = 4 * time.Second
+	v := liveness{patience: time.Hour, pong: 2*beat - beat/2, crowded: 30 * time.Second}
+	wall := time.Now()
+	beats := func(from, to int, answered bool) error {
+		for i := from; i <= to; i++ {
+			now := time.Duration(i) * beat
+			if answered {
+				v.ponged(now - time.Second)
+			}
+			if err := v.look(wall.Add(now), now); err != nil {
+				return err
+			}
+			v.pinged(now)
+		}
+		return nil
+	}
+	require.NoError(t, beats(0, 10, true))
+	require.NoError(t, beats(11, 11, false), "the first that is missed")
+	require.ErrorIs(t, beats(12, 12, false), errDeaf, "two later")
+	v.asking = false
+	require.NoError(t, beats(20, 20, true))
+	v.moved(1 << 20)
+	require.NoError(t, beats(21, 27, false), "the picture takes its time")
+	require.ErrorIs(t, beats(28, 28, false), errDeaf)
+}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -36,6 +38,8 @@ type link struct {
 	beat     time.Duration
 	out      chan *messages.AgentFrame
 	acked    chan struct{} // holds at most one: a report was confirmed
+	pong     atomic.Int64  // time since the agent started when the latest pong came
+	bulky    atomic.Bool   // a large frame came since the last beat
 
 	ending sync.Once
 	ended  chan struct{}
@@ -90,7 +94,9 @@ func (l *link) serve(ctx context.Context) error {
 	defer report.Stop()
 	soon := true
 	next := a.cfg.Timing.Report/2 + rand.N(a.cfg.Timing.Report/2+1)
-	life := liveness{patience: missedBeats*l.beat + a.cfg.Timing.Report}
+	// The third beat in a row without an answer ends it; half a beat is for the clock.
+	life := liveness{patience: missedBeats*l.beat + a.cfg.Timing.Report,
+		pong: (missedBeats-1)*l.beat - l.beat/2, crowded: a.cfg.Timing.Write}
 	life.look(a.cfg.WallClock(), time.Since(a.started))
 	for {
 		select {
@@ -100,13 +106,20 @@ func (l *link) serve(ctx context.Context) error {
 		case <-l.ended:
 			return l.why
 		case frame := <-l.out:
-			if err := l.write(frame); err != nil {
+			n, err := l.write(frame)
+			if err != nil {
 				return err
 			}
+			life.moved(n)
 		case <-beat.C:
+			if l.bulky.Swap(false) {
+				life.moved(math.MaxInt)
+			}
+			life.ponged(time.Duration(l.pong.Load()))
 			if err := life.look(a.cfg.WallClock(), time.Since(a.started)); err != nil {
 				return err
 			}
+			life.pinged(time.Since(a.started))
 			if err := l.ping(); err != nil {
 				return err
 			}
@@ -137,6 +150,7 @@ func (l *link) read(ctx context.Context) {
 		return answerPing(data)
 	})
 	l.conn.SetPongHandler(func(string) error {
+		l.pong.Store(int64(time.Since(l.agent.started)))
 		extend()
 		return nil
 	})
@@ -150,6 +164,9 @@ func (l *link) read(ctx context.Context) {
 		if kind != websocket.TextMessage {
 			l.agent.log.Warn("Ignored a binary frame of the broker", "bytes", len(data))
 			continue
+		}
+		if len(data) > muchBytes {
+			l.bulky.Store(true)
 		}
 		l.receive(ctx, data)
 	}
@@ -188,21 +205,21 @@ func (l *link) confirmed(response *messages.SessionsUpdateResponse) {
 	}
 }
 
-// write sends one frame. Only one goroutine writes at a time.
-func (l *link) write(frame *messages.AgentFrame) error {
+// write sends one frame and says how large it was. Only one goroutine writes at a time.
+func (l *link) write(frame *messages.AgentFrame) (bytes int, err error) {
 	data, err := agentproto.Encode(frame)
 	if err == nil && len(data) > agentproto.MaxFrameBytes {
 		err = fmt.Errorf("%d bytes exceed the frame limit", len(data))
 	}
 	if err != nil { // losing one frame is better than losing it again on every connection
 		l.agent.log.Error("Cannot send a message", "message", agentproto.Name(frame), "error", err)
-		return nil
+		return 0, nil
 	}
 	_ = l.conn.SetWriteDeadline(time.Now().Add(l.agent.cfg.Timing.Write))
 	if err := l.conn.WriteMessage(websocket.TextMessage, data); err != nil {
-		return fmt.Errorf("agent: write: %w", err)
+		return 0, fmt.Errorf("agent: write: %w", err)
 	}
-	return nil
+	return len(data), nil
 }
 
 func (l *link) ping() error {

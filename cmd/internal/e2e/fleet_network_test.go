@@ -153,14 +153,24 @@ func (n *network) agentDialer(i int) func(ctx context.Context, network, address 
 // loseOneWay loses packets from some addresses to others.
 func (n *network) loseOneWay(percent int, from, to []string) {
 	n.t.Helper()
-	changed := map[*site]bool{}
+	var lines []rule
 	for _, f := range from {
 		for _, t := range to {
 			if f != t {
-				n.rules[rule{f, t}] = percent
-				changed[cmp.Or(n.sites[t], n.sites[f])] = true
+				lines = append(lines, rule{f, t})
 			}
 		}
+	}
+	n.lose(percent, lines)
+}
+
+// lose loses packets of some lines, at once.
+func (n *network) lose(percent int, lines []rule) {
+	n.t.Helper()
+	changed := map[*site]bool{}
+	for _, r := range lines {
+		n.rules[r] = percent
+		changed[cmp.Or(n.sites[r.to], n.sites[r.from])] = true
 	}
 	n.apply(changed)
 }

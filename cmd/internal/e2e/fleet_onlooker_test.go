@@ -40,14 +40,17 @@ const shown = "shown"
 // watch makes some sessions and begins to ask.
 func (f *fleet) watch() *onlooker {
 	f.t.Helper()
+	return f.watchSome(2 * len(f.brokers))
+}
+
+func (f *fleet) watchSome(n int) *onlooker {
+	f.t.Helper()
 	w := &onlooker{f: f, owners: map[string]string{}, seen: map[*broker][]glimpse{}}
-	for i, b := range f.brokers {
-		for k := range 2 {
-			owner := fmt.Sprintf("watched-%d-%d", i, k)
-			made := f.at(b).create(virtual(owner))
-			require.Len(f.t, made.SuccessfulList, 1, "%+v", made.UnsuccessfulList)
-			w.owners[made.SuccessfulList[0].ID] = owner
-		}
+	for i := range n {
+		owner := fmt.Sprintf("watched-%d", i)
+		made := f.at(f.brokers[i%len(f.brokers)]).create(virtual(owner))
+		require.Len(f.t, made.SuccessfulList, 1, "%+v", made.UnsuccessfulList)
+		w.owners[made.SuccessfulList[0].ID] = owner
 	}
 	for id := range w.owners {
 		for _, b := range f.brokers {

@@ -31,6 +31,7 @@ type fleet struct {
 	consul  *consultest.Server // nil if they meet without
 	brokers []*broker
 	hosts   map[string]*simulated
+	front   *front
 	api     *client // with a token; of no broker in particular
 }
 
@@ -40,8 +41,8 @@ type terrain struct {
 	settings []string
 	agents   agent.Timing
 	limits   agent.Limits
-	fronts   func(*fleet) []string // of the agents; see simulation
-	meet     func(i int) []string  // settings by which broker i finds the others; nil: in a Consul
+	front    bool                 // agents with odd numbers know one address only, behind which all brokers are
+	meet     func(i int) []string // settings by which broker i finds the others; nil: in a Consul
 }
 
 // startFleet runs n brokers and some hosts, which all brokers show.
@@ -80,8 +81,8 @@ func startFleetOn(t *testing.T, on terrain, hosts int, programs ...string) *flee
 		home := f.brokers[i%len(f.brokers)]
 		home.statementFile = first.statementFile
 		how := simulation{timing: on.agents, dial: on.network.agentDialer(i)}
-		if on.fronts != nil {
-			how.fronts = on.fronts(f)
+		if on.front && i%2 == 1 {
+			how = f.behindFront(i, how)
 		}
 		f.hosts[name] = home.simulateWith(name, on.limits, how, f.without(home)...)
 	}
@@ -348,8 +349,11 @@ func (l *load) try(b *broker, path string, body, out any) (again bool, err error
 	ctx, cancel := context.WithTimeout(l.ctx, requestTime)
 	defer cancel()
 	a, err := l.f.at(b).send(ctx, http.MethodPost, path+"?explain=true", body)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return true, errors.New("nobody listens")
+	}
 	if err != nil {
-		return true, errors.New("no answer") // the connection broke, or nobody listens
+		return true, errors.New("no answer") // the connection broke, or it took too long
 	}
 	switch a.status {
 	case http.StatusOK:

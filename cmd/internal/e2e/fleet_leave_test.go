@@ -1,0 +1,41 @@
+//go:build fleet
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// F47: brokers leave in good order and join under load. A request that was taken is
+// answered; a client that asks another broker once when nobody listens, or one refuses
+// because it starts or stops, never fails.
+func TestFleet_LeavesAndJoinsWithoutAFailedRequest(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 3, 6)
+	load := f.pacedLoad(4, 5*time.Millisecond)
+	load.awaitAccepted(40)
+	began := time.Now()
+	for range 2 {
+		for _, b := range f.brokers {
+			stopped := time.Now()
+			require.Zero(t, b.proc.stop())
+			t.Logf("left within %v", time.Since(stopped).Round(time.Millisecond))
+			load.awaitAccepted(20)
+			b.start()
+			load.awaitAccepted(20)
+		}
+	}
+	load.report(began)
+	load.check(f.brokers...)
+	require.Empty(t, load.failed, "requests that failed at two brokers")
+	for why, n := range load.retried {
+		if strings.HasSuffix(why, "no answer") {
+			t.Errorf("%d requests were taken and not answered: %s", n, why)
+		}
+	}
+	require.NotContains(t, f.logs(), "panic")
+}
