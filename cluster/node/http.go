@@ -126,7 +126,7 @@ func (n *Node) listen(ctx context.Context) (err error) {
 		return err
 	}
 	// Last, so that it is the first to stop: requests under way still reach agents.
-	n.client, err = n.port("client", client, n.throttled(n.serveClient), limits{header: 20 << 10, body: 4 << 20, conns: 4096, admit: n.admitClient,
+	n.client, err = n.port("client", client, n.throttled(n.serveClient), limits{header: 20 << 10, body: 4 << 20, conns: 4096, drain: drainOpen, admit: n.admitClient,
 		proxies: n.proxies(n.opt.Config.Proxies.OnClient())})
 	return err
 }
@@ -139,9 +139,14 @@ const agentPort = "agent"
 // agent port lives as long as a socket, and there are many.
 type limits struct {
 	header, body, conns int
+	drain               time.Duration
 	admit               func(*fasthttp.RequestHeader) listen.Admission
 	proxies             listen.Proxies
 }
+
+// drainOpen is how long a broker that stops still answers on the connections that clients
+// of the API hold: a few of their requests.
+const drainOpen = 500 * time.Millisecond
 
 func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHandler, most limits) (*listen.Server, error) {
 	tlsConfig, err := n.connectorTLS(c)
@@ -152,7 +157,7 @@ func (n *Node) port(name string, c config.Connector, handler fasthttp.RequestHan
 		n.agentTLS = tlsConfig
 	}
 	s, err := listen.New(listen.Config{Name: name, Addr: net.JoinHostPort(c.BindHost, strconv.Itoa(c.Port)), TLS: tlsConfig,
-		Handler: handler, Logger: n.log, HeaderBytes: most.header, MaxBodyBytes: most.body, MaxConns: most.conns, Admit: most.admit, Proxies: most.proxies})
+		Handler: handler, Logger: n.log, HeaderBytes: most.header, MaxBodyBytes: most.body, MaxConns: most.conns, Admit: most.admit, Proxies: most.proxies, DrainTime: most.drain})
 	if err != nil {
 		return nil, fmt.Errorf("%s port: %w", name, err)
 	}

@@ -46,6 +46,10 @@ type Config struct {
 	WriteTimeout time.Duration
 	// IdleTimeout bounds the wait for the next request of a connection: 75 s.
 	IdleTimeout time.Duration
+	// DrainTime is how long Shutdown goes on answering on connections that are open, with
+	// the word that each is the last answer there: 0. A client that keeps connections
+	// does not have its next request meet a closing one then.
+	DrainTime time.Duration
 	// MaxConns bounds open connections, hijacked ones included: 20,000. One
 	// above it is closed at once, before any TLS work.
 	MaxConns int

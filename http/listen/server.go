@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -18,6 +19,7 @@ type Server struct {
 	guard  *guard
 	bodies *bodies
 	begun  atomic.Bool
+	last   atomic.Bool   // each answer is the last one of its connection
 	served chan struct{} // closed when the accept loop has ended
 }
 
@@ -35,7 +37,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, guard: newGuard(inner, cfg), bodies: newBodies(cfg), served: make(chan struct{})}
 	s.http = &fasthttp.Server{
-		Handler:            s.bodies.reading(recovering(cfg.Handler, cfg.Logger)),
+		Handler:            s.bodies.reading(recovering(s.parting(cfg.Handler), cfg.Logger)),
 		ErrorHandler:       unreadable,
 		StreamRequestBody:  true, // bodies reads them
 		Logger:             quiet{cfg.Logger},
@@ -83,15 +85,47 @@ func (s *Server) Stats() Stats {
 	return stats
 }
 
-// Shutdown stops accepting, lets requests that run finish until ctx ends, then
-// closes every connection of the port that is left, hijacked ones included. The
+// parting says with each answer of a server that ends that the connection does, too.
+func (s *Server) parting(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(rc *fasthttp.RequestCtx) {
+		next(rc)
+		if s.last.Load() && !rc.Hijacked() {
+			rc.SetConnectionClose()
+		}
+	}
+}
+
+// drainLook is how often drain looks whether all connections are gone.
+const drainLook = 10 * time.Millisecond
+
+// drain lets clients end their connections with the next answer on each.
+func (s *Server) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.DrainTime)
+	defer cancel()
+	look := time.NewTicker(drainLook)
+	defer look.Stop()
+	for s.guard.stats().Open > 0 {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Shutdown stops accepting, answers for DrainTime on the connections that are there,
+// lets requests that run finish until ctx ends, then closes every connection of the port that is left, hijacked ones included. The
 // error is ctx's if requests were cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.last.Store(true)
 	_ = s.guard.Close() // ends Serve even if it has only just begun
 	if !s.begun.Load() {
 		return nil
 	}
 	<-s.served
+	if s.cfg.DrainTime > 0 {
+		s.drain(ctx)
+	}
 	err := s.http.ShutdownWithContext(ctx)
 	s.guard.closeConns()
 	if err != nil && !errors.Is(err, net.ErrClosed) {
