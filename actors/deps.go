@@ -92,9 +92,11 @@ type Deps struct {
 	// while. It must not block.
 	Silent func(memberID string)
 	// Doubt, if there is one, is told which broker is gone whose last answers this one
-	// may not know; it compares the roster with the store and then calls settled, from
-	// any goroutine. It must not block.
-	Doubt func(memberID string, settled func())
+	// may not know; it compares the roster with the store, calls complete when the roster
+	// has all sessions, from which servers know their slots, and then settled when all is
+	// known, from any goroutine. It must not block. Stranger: this roster never had all
+	// that it had, also of what it owned before others joined.
+	Doubt func(memberID string, stranger bool, complete, settled func())
 	// Roster and Placer are filled by Start.
 	Roster *Roster
 	Placer *actor.PID

@@ -52,7 +52,9 @@ func (r *rosterActor) doubt(ctx actor.Context, gone *replica) {
 	}
 	r.replication.doubts++
 	root, self := ctx.ActorSystem().Root, ctx.Self()
-	r.deps.Doubt(gone.id, func() { root.Send(self, &doubtSettled{}) })
+	unsettled := &r.deps.Roster.unsettled
+	unsettled.Add(1)
+	r.deps.Doubt(gone.id, !gone.synced, func() { root.Send(self, &doubtSettled{}) }, func() { unsettled.Add(-1) })
 }
 
 func (r *rosterActor) onDoubtSettled() {

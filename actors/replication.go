@@ -194,6 +194,15 @@ func (r *rosterActor) judge() {
 
 // Behind is nil while the snapshot shows everything that any broker has answered.
 func (r *Roster) Behind() error {
+	if r.unsettled.Load() > 0 {
+		return ErrBehind
+	}
+	return r.Incomplete()
+}
+
+// Incomplete is nil while the snapshot has all sessions. It may be behind nevertheless,
+// waiting for grains of servers that wait for this.
+func (r *Roster) Incomplete() error {
 	if until := r.freshUntil.Load(); r.clock.Now().UnixNano() > until {
 		return ErrBehind
 	}

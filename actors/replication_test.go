@@ -155,9 +155,9 @@ func TestRoster_IsBehindWhileTheLastAnswersOfTheDeadAreInDoubt(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			asked := make(chan func(), 1)
-			w.deps.Doubt = func(id string, settled func()) {
+			w.deps.Doubt = func(id string, _ bool, complete, settled func()) {
 				if id == "other" {
-					asked <- settled
+					asked <- func() { complete(); settled() }
 				}
 			}
 			o := newOther(w)

@@ -22,6 +22,8 @@ type Roster struct {
 	clock   Clock
 	// freshUntil is when this broker counts itself behind, in unix nanoseconds.
 	freshUntil atomic.Int64
+	// unsettled counts brokers that are gone and whose last answers are not all known.
+	unsettled atomic.Int32
 }
 
 // publishSession puts a view on the roster and then hands answer to replyTo.

@@ -49,6 +49,11 @@ type serverGrain struct {
 	// successor is the id under which the same machine came back; probe is the
 	// request that tells whether the agent here still lives.
 	successor, probe string
+	// proof is the question that a link has to answer before its reports are believed,
+	// proving says that it is on its way; unproven is the latest report until then.
+	proof    string
+	proving  bool
+	unproven *messages.SessionsUpdateRequest
 
 	launches map[string]*messages.LaunchSession // by session id, not yet confirmed
 	closes   map[string]*messages.CloseSession  // by DCV id, not yet confirmed

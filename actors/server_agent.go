@@ -65,6 +65,10 @@ func (g *serverGrain) onClaimed(ctx actor.Context, m *messages.AgentAttached, se
 
 func (g *serverGrain) onProbed(ctx actor.Context, m *messages.DescribeResponse) {
 	alive := m.GetResult().GetSuccess()
+	if m.GetRequestId() == g.proof && g.proof != "" {
+		g.onProof(ctx, m.GetSequence() > 0) // an answer that the link made up has no number
+		return
+	}
 	if m.GetRequestId() == g.probe {
 		g.probe = ""
 		if alive {
@@ -120,7 +124,32 @@ func (g *serverGrain) attach(ctx actor.Context, m *messages.AgentAttached, sende
 	for _, pending := range g.closes {
 		g.sendClose(ctx, pending)
 	}
+	g.proof, g.unproven = "", nil
+	if hello.GetFacts() == nil {
+		g.demandProof(ctx)
+	}
 	g.saveThen(ctx, nil, nil)
+}
+
+// demandProof: a link that had said hello before found us anew. Its broker may have been
+// paused, and what it reads from the socket now may have been sent long ago: until the
+// agent answers a question of ours no report of it makes a session vanish.
+func (g *serverGrain) demandProof(ctx actor.Context) {
+	g.proof, g.proving = newRequestID(), true
+	g.describe(ctx, g.proof)
+}
+
+// onProof: the report before the answer was made after the question, and is believed now.
+func (g *serverGrain) onProof(ctx actor.Context, given bool) {
+	g.proving = false
+	if !given {
+		return // asked again with the next report
+	}
+	g.proof = ""
+	if report := g.unproven; report != nil {
+		g.unproven = nil
+		g.reconcile(ctx, report)
+	}
 }
 
 // supersedeOlder ends what the same machine was called before (contract section 4,

@@ -38,7 +38,7 @@ func (g *serverGrain) onWake(m *messages.Wake) {
 }
 
 func (g *serverGrain) onLoaded(ctx actor.Context, m *serverLoaded) {
-	if !g.loaded && g.deps.Roster.Behind() != nil {
+	if !g.loaded && g.deps.Roster.Incomplete() != nil {
 		// The slots are rebuilt from the roster: wait until it has everything.
 		g.deps.Clock.At(g.deps.Clock.Now().Add(rosterPause), g.fetch)
 		return

@@ -71,6 +71,12 @@ func (g *serverGrain) reconcile(ctx actor.Context, report *messages.SessionsUpda
 		// on that list is not known to be gone.
 		found.Vanished, found.Missing = nil, nil
 	}
+	if g.proof != "" {
+		g.unproven, found.Vanished = report, nil
+		if !g.proving {
+			g.demandProof(ctx)
+		}
+	}
 	for _, s := range found.Launched {
 		if _, underway := g.sent[s.Slot.SessionID]; underway || s.Slot.Phase == server.Reserved {
 			continue // its own answer comes, or the session is not durable yet
@@ -105,7 +111,7 @@ func (g *serverGrain) reconcile(ctx actor.Context, report *messages.SessionsUpda
 	g.onUnclaimed(found.Unclaimed, report.GetAsOf())
 	g.freeStrays()
 	g.holdSlotless()
-	g.rebooted = false
+	g.rebooted = g.rebooted && g.proof != "" // else all that a boot ended was told
 }
 
 // holdBound gives a slot to reported sessions that the roster binds to this server
