@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -164,6 +165,8 @@ func (c *client) refused(method, path string, body any, status int) string {
 	return out.Error
 }
 
+var errAbsent = errors.New("it is absent")
+
 // session returns one session or an error that it does not exist.
 func (c *client) session(id string) (session, error) {
 	a, err := c.try(http.MethodPost, "/describeSessions", object{"SessionIds": list{id}})
@@ -175,7 +178,7 @@ func (c *client) session(id string) (session, error) {
 		return session{}, fmt.Errorf("describe session: status %d: %s", a.status, a.body)
 	}
 	if len(out.Sessions) != 1 {
-		return session{}, fmt.Errorf("session %s is absent", id)
+		return session{}, fmt.Errorf("session %s: %w", id, errAbsent)
 	}
 	return out.Sessions[0], nil
 }
