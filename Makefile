@@ -77,7 +77,7 @@ test-short: ## Run what needs nothing but Go, in under two minutes
 fleet: tools balancers ## Tell the stories about several brokers, in one process and in many
 	$(GO) vet -tags fleet ./...
 	$(GO) test -count=1 -tags fleet -timeout 5m ./cluster/...
-	$(GO) test -count=1 -tags fleet -timeout 14m -run '^TestFleet_' ./cmd/internal/e2e
+	$(GO) test -count=1 -tags fleet -timeout 14m -parallel 4 -run '^TestFleet_' ./cmd/internal/e2e
 	$(GO) test -count=1 -tags fleet -timeout 5m -run '^TestDemoFleet$$' ./cmd/internal/demo
 
 # One seed for each run, counted from SEED; without it they are new each time.
