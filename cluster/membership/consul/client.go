@@ -39,6 +39,12 @@ func connect(cfg Config) (*consulapi.Agents, error) {
 // for all. A call is repeated only if that does no harm, which is true of all of a
 // Registry: the document is written by check-and-set.
 func (r *registry) each(ctx context.Context, call func(*api.Client) error) error {
+	return r.ask(ctx, false, call)
+}
+
+// ask is each; patient stays with an agent that is only slow, which the other calls will
+// find out if it is more than that.
+func (r *registry) ask(ctx context.Context, patient bool, call func(*api.Client) error) error {
 	var err error
 	start := r.agents.First()
 	for i := range r.agents.Len() {
@@ -49,6 +55,9 @@ func (r *registry) each(ctx context.Context, call func(*api.Client) error) error
 		}
 		if code := status(err); code >= 400 && code < 500 && code != http.StatusTooManyRequests {
 			return err // another agent would say the same
+		}
+		if ctx.Err() != nil && patient {
+			return err
 		}
 		r.agents.Failed(n)
 		if ctx.Err() != nil {

@@ -148,7 +148,8 @@ func (r *registry) Register(ctx context.Context, e membership.Entry) error {
 		Check: &api.AgentServiceCheck{CheckID: r.checkID(e.ID), TTL: r.ttl.String(), Status: api.HealthPassing,
 			DeregisterCriticalServiceAfter: forgetAfter.String()},
 	}
-	return explain("register", r.each(ctx, func(c *api.Client) error {
+	// An agent answers when the leader knows, and keeps what it was told if that takes long.
+	return explain("register", r.ask(ctx, true, func(c *api.Client) error {
 		r.mu.Lock()
 		r.listed[c] = true
 		r.mu.Unlock()

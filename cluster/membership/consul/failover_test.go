@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"opensessionmanager/cluster/membership"
 	"opensessionmanager/persistence/consul/consultest"
 )
 
@@ -20,6 +21,7 @@ func TestConsul_GoesOnWithAnotherAgent(t *testing.T) {
 	servers := consultest.StartCluster(t, 3, consultest.Options{})
 	cfg := config(t, servers[0].Address())
 	cfg.Addresses = []string{servers[0].Address(), servers[1].Address(), servers[2].Address()}
+	cfg.TTL = 3 * membership.DefaultTTL // a busy machine elects a leader slowly
 	all := start(t, cfg, "a", "b")
 	sizes(t, 2, all)
 	contact(t, all)
