@@ -97,9 +97,21 @@ type Deps struct {
 	// known, from any goroutine. It must not block. Stranger: this roster never had all
 	// that it had, also of what it owned before others joined.
 	Doubt func(memberID string, stranger bool, complete, settled func())
+	// Copied, if there is one, is told of an agent that was turned away because another
+	// one has its identity (F13). It must not block.
+	Copied func(Copy)
 	// Roster and Placer are filled by Start.
 	Roster *Roster
 	Placer *actor.PID
+}
+
+// Copy is an agent that showed the identity of another one, which lives or belongs to
+// another agent client.
+type Copy struct {
+	ServerID, MachineID string // of the one that keeps them
+	ClientID            string // of the copy
+	Host, Address       string // of the copy, as it says
+	Reason              string
 }
 
 // views is the read side grains may look at: a lock-free snapshot.

@@ -49,6 +49,7 @@ type serverGrain struct {
 	// successor is the id under which the same machine came back; probe is the
 	// request that tells whether the agent here still lives.
 	successor, probe string
+	askers           []*actor.PID // who wait for what comes of the probe
 	// proof is the question that a link has to answer before its reports are believed,
 	// proving says that it is on its way; unproven is the latest report until then.
 	proof    string
@@ -161,7 +162,9 @@ func (g *serverGrain) handle(ctx actor.Context, m mail) {
 	case *messages.AgentDetached:
 		g.onDetached(ctx, msg)
 	case *messages.ServerSuperseded:
-		g.onSuperseded(ctx, msg)
+		g.onSuperseded(ctx, msg, m.sender)
+	case *messages.ServerKept:
+		g.onKept(ctx, msg)
 	case *messages.BrokerLeft:
 		g.onBrokerLeft(ctx, msg)
 	case *messages.ServerEnded:
@@ -316,7 +319,7 @@ func (g *serverGrain) key() persistence.Key { return persistence.Key{Kind: Recor
 
 // retireIfEmpty gives back the activation of a server that does not exist.
 func (g *serverGrain) retireIfEmpty() {
-	if g.record == nil && g.link == nil && !g.busy && !g.saving && !g.retiring && len(g.closes) == 0 && len(g.backlog.kept) == 0 {
+	if g.record == nil && g.link == nil && g.claim == nil && !g.busy && !g.saving && !g.retiring && len(g.closes) == 0 && len(g.backlog.kept) == 0 {
 		g.retire()
 	}
 }

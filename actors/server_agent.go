@@ -12,22 +12,14 @@ import (
 	"opensessionmanager/messages"
 )
 
-// claim is a second agent that says to be this server, while the first is asked
-// whether it still lives.
-type claim struct {
-	hello   *messages.AgentAttached
-	sender  *actor.PID
-	request string
-}
-
 func (g *serverGrain) onAttached(ctx actor.Context, m *messages.AgentAttached, sender *actor.PID) {
 	switch {
 	case g.strange(m):
-		g.deps.Logger.Warn("agent turned away: the server belongs to another agent client", "server", g.id,
-			"client", m.GetAgentClientId(), "machine", m.GetHello().GetMachineId())
-		respond(ctx, sender, &messages.AgentRejected{Refusal: duplicateIdentity()})
+		g.turnAway(ctx, m, sender, g.id, "the server or its machine belongs to another agent client")
 	case g.link != nil && g.instance != m.GetHello().GetInstanceId():
 		g.onClaimed(ctx, m, sender)
+	case g.link == nil && g.record == nil && g.askElders(ctx, m, sender):
+		// the answer of the elder decides
 	default:
 		g.attach(ctx, m, sender)
 	}
@@ -52,17 +44,6 @@ func (g *serverGrain) strange(m *messages.AgentAttached) bool {
 // there are none, and every agent is believed.
 func foreign(owner, client string) bool { return owner != "" && client != "" && owner != client }
 
-// onClaimed: another agent process claims this identity. The socket may be a dead
-// one of a host that was cut off, so the holder has to show that it lives (F13, F36).
-func (g *serverGrain) onClaimed(ctx actor.Context, m *messages.AgentAttached, sender *actor.PID) {
-	if g.claim != nil {
-		respond(ctx, sender, &messages.AgentRejected{Refusal: duplicateIdentity()})
-		return
-	}
-	g.claim = &claim{hello: m, sender: sender, request: newRequestID()}
-	g.describe(ctx, g.claim.request)
-}
-
 func (g *serverGrain) onProbed(ctx actor.Context, m *messages.DescribeResponse) {
 	alive := m.GetResult().GetSuccess()
 	if m.GetRequestId() == g.proof && g.proof != "" {
@@ -71,29 +52,19 @@ func (g *serverGrain) onProbed(ctx actor.Context, m *messages.DescribeResponse) 
 	}
 	if m.GetRequestId() == g.probe {
 		g.probe = ""
+		askers := g.askers
+		g.askers = nil
 		if alive {
+			for _, asker := range askers {
+				respond(ctx, asker, &messages.ServerKept{ServerId: g.successor, OldServerId: g.id})
+			}
 			g.successor = ""
 		} else if g.link != nil {
 			ctx.Send(g.link, &messages.LinkReplaced{}) // its end makes way for the successor
 		}
 		return
 	}
-	claim := g.claim
-	if claim == nil || claim.request != m.GetRequestId() {
-		return
-	}
-	g.claim = nil
-	if alive && g.link != nil {
-		g.deps.Logger.Warn("two agents with one identity: the newcomer is turned away", "server", g.id,
-			"machine", g.srv.MachineID, "client", claim.hello.GetAgentClientId())
-		respond(ctx, claim.sender, &messages.AgentRejected{Refusal: duplicateIdentity()})
-		return
-	}
-	g.attach(ctx, claim.hello, claim.sender)
-}
-
-func duplicateIdentity() *messages.Refusal {
-	return &messages.Refusal{Code: messages.CodeDuplicateIdentity, Detail: "a living agent already uses this identity"}
+	g.onClaimProbed(ctx, m.GetRequestId(), alive)
 }
 
 func (g *serverGrain) attach(ctx actor.Context, m *messages.AgentAttached, sender *actor.PID) {
@@ -110,7 +81,7 @@ func (g *serverGrain) attach(ctx actor.Context, m *messages.AgentAttached, sende
 	g.rebooted = g.boot != "" && g.boot != hello.GetBootId()
 	g.link, g.instance, g.boot, g.client = m.GetLink(), hello.GetInstanceId(), hello.GetBootId(), m.GetAgentClientId()
 	g.srv.ClientID = cmp.Or(m.GetAgentClientId(), g.srv.ClientID)
-	g.lost, g.successor, g.probe, g.asked = false, "", "", false
+	g.lost, g.successor, g.probe, g.askers, g.asked = false, "", "", nil, false
 	clear(g.inflight)
 	clear(g.sent)
 	g.srv.MachineID, g.srv.Reachable = hello.GetMachineId(), true
@@ -163,8 +134,9 @@ func (g *serverGrain) supersedeOlder(ctx actor.Context) {
 	}
 }
 
-func (g *serverGrain) onSuperseded(ctx actor.Context, m *messages.ServerSuperseded) {
+func (g *serverGrain) onSuperseded(ctx actor.Context, m *messages.ServerSuperseded, sender *actor.PID) {
 	if g.record == nil {
+		g.retireIfEmpty()
 		return
 	}
 	g.successor = m.GetByServerId()
@@ -174,6 +146,9 @@ func (g *serverGrain) onSuperseded(ctx actor.Context, m *messages.ServerSupersed
 	}
 	g.deps.Logger.Warn("two servers with one machine identity: a cloned image, or a connection that is dead",
 		"server", g.id, "other", m.GetByServerId(), "machine", g.srv.MachineID)
+	if sender != nil {
+		g.askers = append(g.askers, sender)
+	}
 	g.probe = newRequestID()
 	g.describe(ctx, g.probe)
 }
@@ -189,6 +164,14 @@ func (g *serverGrain) endForSuccessor() {
 
 // onEnded: the sessions of the old entry are expected here from now on.
 func (g *serverGrain) onEnded(ctx actor.Context, m *messages.ServerEnded) {
+	if claim := g.claim; claim != nil && claim.elders[m.GetOldServerId()] {
+		delete(claim.elders, m.GetOldServerId())
+		if len(claim.elders) > 0 {
+			return
+		}
+		g.claim = nil
+		g.attach(ctx, claim.hello, claim.sender)
+	}
 	if g.link == nil {
 		return
 	}
@@ -220,6 +203,7 @@ func (g *serverGrain) onBrokerLeft(ctx actor.Context, m *messages.BrokerLeft) {
 func (g *serverGrain) onDetached(ctx actor.Context, m *messages.AgentDetached) {
 	if g.claim != nil && g.claim.hello.GetLink().Equal(m.GetLink()) {
 		g.claim = nil // who claimed the identity did not wait for the answer
+		g.retireIfEmpty()
 	}
 	if g.link == nil || !g.link.Equal(m.GetLink()) {
 		return

@@ -203,6 +203,7 @@ func (g *serverGrain) onDeadline(ctx actor.Context, m *messages.DeadlineReached)
 	if !next.IsZero() {
 		g.arm(next)
 	}
+	g.onClaimDue(ctx, now)
 	if g.link == nil && g.record != nil && g.successor != "" {
 		g.endForSuccessor()
 	} else if g.link == nil && g.record != nil {

@@ -38,7 +38,8 @@
 //	SessionVanished          server           session
 //	SessionUnreachable       server           session
 //	SessionAbandoned         server           session
-//	ServerSuperseded         server           server (older)   ServerEnded, if no agent speaks for it
+//	ServerSuperseded         server           server (older)   ServerEnded, or ServerKept if an agent speaks for it
+//	ServerKept               server (older)   server
 //	ServerEnded              server (older)   server
 //	LinkReplaced             server           link
 //	BrokerLeft               fleet            server

@@ -1474,6 +1474,60 @@ func (x *ServerSuperseded) GetByServerId() string {
 	return ""
 }
 
+// ServerKept answers ServerSuperseded: the agent of old_server_id lives, so the other one
+// is a copy of its host.
+type ServerKept struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ServerId      string                 `protobuf:"bytes,1,opt,name=server_id,json=serverId,proto3" json:"server_id,omitempty"`
+	OldServerId   string                 `protobuf:"bytes,2,opt,name=old_server_id,json=oldServerId,proto3" json:"old_server_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerKept) Reset() {
+	*x = ServerKept{}
+	mi := &file_server_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerKept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerKept) ProtoMessage() {}
+
+func (x *ServerKept) ProtoReflect() protoreflect.Message {
+	mi := &file_server_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerKept.ProtoReflect.Descriptor instead.
+func (*ServerKept) Descriptor() ([]byte, []int) {
+	return file_server_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ServerKept) GetServerId() string {
+	if x != nil {
+		return x.ServerId
+	}
+	return ""
+}
+
+func (x *ServerKept) GetOldServerId() string {
+	if x != nil {
+		return x.OldServerId
+	}
+	return ""
+}
+
 // ServerEnded answers ServerSuperseded: the sessions of old_server_id are now for the
 // asker to find.
 type ServerEnded struct {
@@ -1486,7 +1540,7 @@ type ServerEnded struct {
 
 func (x *ServerEnded) Reset() {
 	*x = ServerEnded{}
-	mi := &file_server_proto_msgTypes[19]
+	mi := &file_server_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1552,7 @@ func (x *ServerEnded) String() string {
 func (*ServerEnded) ProtoMessage() {}
 
 func (x *ServerEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_server_proto_msgTypes[19]
+	mi := &file_server_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1565,7 @@ func (x *ServerEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerEnded.ProtoReflect.Descriptor instead.
 func (*ServerEnded) Descriptor() ([]byte, []int) {
-	return file_server_proto_rawDescGZIP(), []int{19}
+	return file_server_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ServerEnded) GetServerId() string {
@@ -1651,7 +1705,11 @@ const file_server_proto_rawDesc = "" +
 	"\x10ServerSuperseded\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12 \n" +
 	"\fby_server_id\x18\x02 \x01(\tR\n" +
-	"byServerId\"N\n" +
+	"byServerId\"M\n" +
+	"\n" +
+	"ServerKept\x12\x1b\n" +
+	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\"\n" +
+	"\rold_server_id\x18\x02 \x01(\tR\voldServerId\"N\n" +
 	"\vServerEnded\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\"\n" +
 	"\rold_server_id\x18\x02 \x01(\tR\voldServerId*f\n" +
@@ -1681,7 +1739,7 @@ func file_server_proto_rawDescGZIP() []byte {
 }
 
 var file_server_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_server_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_server_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_server_proto_goTypes = []any{
 	(Availability)(0),             // 0: opensessionmanager.messages.Availability
 	(UnavailabilityReason)(0),     // 1: opensessionmanager.messages.UnavailabilityReason
@@ -1704,40 +1762,41 @@ var file_server_proto_goTypes = []any{
 	(*OpenServer)(nil),            // 18: opensessionmanager.messages.OpenServer
 	(*CloseServer)(nil),           // 19: opensessionmanager.messages.CloseServer
 	(*ServerSuperseded)(nil),      // 20: opensessionmanager.messages.ServerSuperseded
-	(*ServerEnded)(nil),           // 21: opensessionmanager.messages.ServerEnded
-	nil,                           // 22: opensessionmanager.messages.ServerView.VirtualByOwnerEntry
-	(*ServerFacts)(nil),           // 23: opensessionmanager.messages.ServerFacts
-	(*ServerLoad)(nil),            // 24: opensessionmanager.messages.ServerLoad
-	(*HelloRequest)(nil),          // 25: opensessionmanager.messages.HelloRequest
-	(*actor.PID)(nil),             // 26: actor.PID
-	(*Refusal)(nil),               // 27: opensessionmanager.messages.Refusal
-	(*SessionsUpdateRequest)(nil), // 28: opensessionmanager.messages.SessionsUpdateRequest
-	(SessionType)(0),              // 29: opensessionmanager.messages.SessionType
-	(*SessionSpec)(nil),           // 30: opensessionmanager.messages.SessionSpec
-	(*SetPermissionsRequest)(nil), // 31: opensessionmanager.messages.SetPermissionsRequest
-	(*ScreenshotRequest)(nil),     // 32: opensessionmanager.messages.ScreenshotRequest
+	(*ServerKept)(nil),            // 21: opensessionmanager.messages.ServerKept
+	(*ServerEnded)(nil),           // 22: opensessionmanager.messages.ServerEnded
+	nil,                           // 23: opensessionmanager.messages.ServerView.VirtualByOwnerEntry
+	(*ServerFacts)(nil),           // 24: opensessionmanager.messages.ServerFacts
+	(*ServerLoad)(nil),            // 25: opensessionmanager.messages.ServerLoad
+	(*HelloRequest)(nil),          // 26: opensessionmanager.messages.HelloRequest
+	(*actor.PID)(nil),             // 27: actor.PID
+	(*Refusal)(nil),               // 28: opensessionmanager.messages.Refusal
+	(*SessionsUpdateRequest)(nil), // 29: opensessionmanager.messages.SessionsUpdateRequest
+	(SessionType)(0),              // 30: opensessionmanager.messages.SessionType
+	(*SessionSpec)(nil),           // 31: opensessionmanager.messages.SessionSpec
+	(*SetPermissionsRequest)(nil), // 32: opensessionmanager.messages.SetPermissionsRequest
+	(*ScreenshotRequest)(nil),     // 33: opensessionmanager.messages.ScreenshotRequest
 }
 var file_server_proto_depIdxs = []int32{
-	23, // 0: opensessionmanager.messages.ServerRecord.facts:type_name -> opensessionmanager.messages.ServerFacts
-	23, // 1: opensessionmanager.messages.ServerView.facts:type_name -> opensessionmanager.messages.ServerFacts
-	24, // 2: opensessionmanager.messages.ServerView.load:type_name -> opensessionmanager.messages.ServerLoad
+	24, // 0: opensessionmanager.messages.ServerRecord.facts:type_name -> opensessionmanager.messages.ServerFacts
+	24, // 1: opensessionmanager.messages.ServerView.facts:type_name -> opensessionmanager.messages.ServerFacts
+	25, // 2: opensessionmanager.messages.ServerView.load:type_name -> opensessionmanager.messages.ServerLoad
 	0,  // 3: opensessionmanager.messages.ServerView.availability:type_name -> opensessionmanager.messages.Availability
 	1,  // 4: opensessionmanager.messages.ServerView.unavailability_reason:type_name -> opensessionmanager.messages.UnavailabilityReason
-	22, // 5: opensessionmanager.messages.ServerView.virtual_by_owner:type_name -> opensessionmanager.messages.ServerView.VirtualByOwnerEntry
-	25, // 6: opensessionmanager.messages.AgentAttached.hello:type_name -> opensessionmanager.messages.HelloRequest
-	26, // 7: opensessionmanager.messages.AgentAttached.link:type_name -> actor.PID
-	27, // 8: opensessionmanager.messages.AgentRejected.refusal:type_name -> opensessionmanager.messages.Refusal
-	28, // 9: opensessionmanager.messages.AgentReported.report:type_name -> opensessionmanager.messages.SessionsUpdateRequest
-	26, // 10: opensessionmanager.messages.AgentReported.link:type_name -> actor.PID
-	26, // 11: opensessionmanager.messages.AgentDetached.link:type_name -> actor.PID
-	29, // 12: opensessionmanager.messages.ReserveSlot.type:type_name -> opensessionmanager.messages.SessionType
+	23, // 5: opensessionmanager.messages.ServerView.virtual_by_owner:type_name -> opensessionmanager.messages.ServerView.VirtualByOwnerEntry
+	26, // 6: opensessionmanager.messages.AgentAttached.hello:type_name -> opensessionmanager.messages.HelloRequest
+	27, // 7: opensessionmanager.messages.AgentAttached.link:type_name -> actor.PID
+	28, // 8: opensessionmanager.messages.AgentRejected.refusal:type_name -> opensessionmanager.messages.Refusal
+	29, // 9: opensessionmanager.messages.AgentReported.report:type_name -> opensessionmanager.messages.SessionsUpdateRequest
+	27, // 10: opensessionmanager.messages.AgentReported.link:type_name -> actor.PID
+	27, // 11: opensessionmanager.messages.AgentDetached.link:type_name -> actor.PID
+	30, // 12: opensessionmanager.messages.ReserveSlot.type:type_name -> opensessionmanager.messages.SessionType
 	3,  // 13: opensessionmanager.messages.SlotReserved.view:type_name -> opensessionmanager.messages.ServerView
-	27, // 14: opensessionmanager.messages.SlotRefused.refusal:type_name -> opensessionmanager.messages.Refusal
+	28, // 14: opensessionmanager.messages.SlotRefused.refusal:type_name -> opensessionmanager.messages.Refusal
 	3,  // 15: opensessionmanager.messages.SlotRefused.view:type_name -> opensessionmanager.messages.ServerView
-	29, // 16: opensessionmanager.messages.SessionBound.type:type_name -> opensessionmanager.messages.SessionType
-	30, // 17: opensessionmanager.messages.LaunchSession.spec:type_name -> opensessionmanager.messages.SessionSpec
-	31, // 18: opensessionmanager.messages.ServerCommand.set_permissions:type_name -> opensessionmanager.messages.SetPermissionsRequest
-	32, // 19: opensessionmanager.messages.ServerCommand.screenshot:type_name -> opensessionmanager.messages.ScreenshotRequest
+	30, // 16: opensessionmanager.messages.SessionBound.type:type_name -> opensessionmanager.messages.SessionType
+	31, // 17: opensessionmanager.messages.LaunchSession.spec:type_name -> opensessionmanager.messages.SessionSpec
+	32, // 18: opensessionmanager.messages.ServerCommand.set_permissions:type_name -> opensessionmanager.messages.SetPermissionsRequest
+	33, // 19: opensessionmanager.messages.ServerCommand.screenshot:type_name -> opensessionmanager.messages.ScreenshotRequest
 	20, // [20:20] is the sub-list for method output_type
 	20, // [20:20] is the sub-list for method input_type
 	20, // [20:20] is the sub-list for extension type_name
@@ -1762,7 +1821,7 @@ func file_server_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_server_proto_rawDesc), len(file_server_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

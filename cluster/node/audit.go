@@ -3,8 +3,10 @@ package node
 import (
 	"context"
 
+	"opensessionmanager/actors"
 	"opensessionmanager/http/audit"
 	"opensessionmanager/internal/logging"
+	"opensessionmanager/messages"
 )
 
 // openAudit begins the audit trail, a file of its own: who may read the log need not
@@ -27,4 +29,10 @@ func (n *Node) openAudit(context.Context) error {
 	n.auditLog = trail
 	n.audit = audit.New(trail.Logger(), n.log)
 	return nil
+}
+
+// recordCopy is one line for each agent that showed another one's identity (F13).
+func (n *Node) recordCopy(c actors.Copy) {
+	n.audit.RefuseFrom(audit.Origin{Remote: c.Address}, audit.Event{Act: "duplicate-identity",
+		Code: messages.CodeDuplicateIdentity, Reason: c.Reason, Client: c.ClientID, ClientName: c.Host, Server: c.ServerID, Subject: c.MachineID})
 }

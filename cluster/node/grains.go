@@ -69,6 +69,7 @@ func (n *Node) joinFleet(context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.deps.Copied = n.recordCopy
 	n.deps.Peers, n.deps.Silent, n.deps.Doubt = n.fleet, n.fleet.Suspect, n.settle
 	n.openAuditor()
 	n.links = actors.NewLinks(n.deps)

@@ -99,6 +99,14 @@ func (t *Trail) Refuse(rc *fasthttp.RequestCtx, text string, e Event) {
 	t.told.Write(t.log, slog.LevelWarn, text, func() []slog.Attr { return e.attrs(from, []slog.Attr{path(rc)}) })
 }
 
+// RefuseFrom is Refuse of what has no request, and leaves the log to the caller.
+func (t *Trail) RefuseFrom(from Origin, e Event) {
+	e.Outcome = Refused
+	if t.trail != nil {
+		t.kept.Write(t.trail, slog.LevelWarn, e.Act, func() []slog.Attr { return e.attrs(from, nil) })
+	}
+}
+
 // Bounded writes lines that strangers cause, which must not fill a disk or push out
 // what matters. Its methods may be called concurrently and never wait.
 type Bounded struct {
