@@ -17,9 +17,8 @@ const (
 	dialPause = 20 * time.Millisecond
 )
 
-// dial waits for somebody to listen. The library sleeps two seconds after it failed to
-// connect, in which a broker that restarted at its address could not be reached, and
-// would be removed although it lives.
+// dial waits for somebody to listen, so that what is sent to a broker that restarts at
+// its address reaches it as soon as it is back. See outgoing for other failures.
 func (f *Fleet) dial(ctx context.Context, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()

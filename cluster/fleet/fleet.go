@@ -125,9 +125,9 @@ func Start(system *actor.ActorSystem, kinds []*cluster.Kind, cfg Config) (*Fleet
 		f.end()
 		return nil, err
 	}
+	f.self = membership.Member{ID: system.ID, Address: system.Address()}
 	f.courier, _ = system.Root.SpawnNamed(actor.PropsFromProducer(func() actor.Actor { return courier{f: f, unknown: map[string]bool{}} },
 		actor.WithReceiverMiddleware(outlive(cfg.Logger))), courierName)
-	f.self = membership.Member{ID: system.ID, Address: system.Address()}
 	f.work.Go(f.sweepLoop)
 	return f, nil
 }

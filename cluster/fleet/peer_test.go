@@ -47,11 +47,17 @@ func greeted(t *testing.T, f *fixture) remote.Remoting_ReceiveClient {
 	t.Helper()
 	_, stream, err := call(t, f, clientTLS(t, f.ca))
 	require.NoError(t, err)
+	greet(t, stream)
+	return stream
+}
+
+// greet exchanges the greetings.
+func greet(t *testing.T, stream remote.Remoting_ReceiveClient) {
+	t.Helper()
 	require.NoError(t, stream.Send(&remote.RemoteMessage{MessageType: &remote.RemoteMessage_ConnectRequest{ConnectRequest: &remote.ConnectRequest{
 		ConnectionType: &remote.ConnectRequest_ServerConnection{ServerConnection: &remote.ServerConnection{SystemId: "other", Address: "127.0.0.1:1"}}}}}))
-	_, err = stream.Recv()
+	_, err := stream.Recv()
 	require.NoError(t, err)
-	return stream
 }
 
 // ended is the error that a stream ends with.

@@ -45,7 +45,7 @@ func (f *Fleet) remoteConfig() *remote.Config {
 		remote.WithServerOptions(f.serverOptions()...),
 		remote.WithDialOptions(f.dialOptions()...),
 		remote.WithCallOptions(grpc.MaxCallSendMsgSize(largestMessage)))
-	cfg.MaxRetryCount = 1 // each costs two seconds in which messages wait
+	cfg.MaxRetryCount = 1 // type outgoing tries again itself
 	return cfg
 }
 
@@ -69,7 +69,7 @@ func (f *Fleet) dialOptions() []grpc.DialOption {
 		grpc.WithContextDialer(f.dial),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepalivePeriod, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: dialTime,
-			Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}}),
+			Backoff: backoff.Config{BaseDelay: firstPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longestPause}}),
 	}
 }
 
@@ -140,58 +140,4 @@ func within(i int32, n int) bool { return i >= 0 && int(i) < n }
 // closed refuses the calls that brokers do not make.
 func closed(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
 	return nil, status.Error(codes.Unimplemented, "not offered")
-}
-
-// sending is around each stream that this broker opens.
-func (f *Fleet) sending(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	f.links.add(conn)
-	stream, err := open(f.introduce(ctx), desc, conn, method, opts...)
-	if err != nil {
-		f.toldByOther(conn.Target(), err)
-		return nil, err
-	}
-	return outgoing{stream, f, conn.Target()}, nil
-}
-
-// outgoing splits what is too much for one message: the library packs up to 256 into
-// one, whatever their size, and a message beyond the other's limit ends the link with
-// all that is on it (engine.md, pitfall 3).
-type outgoing struct {
-	grpc.ClientStream
-	f      *Fleet
-	target string
-}
-
-func (s outgoing) RecvMsg(m any) error {
-	err := s.ClientStream.RecvMsg(m)
-	s.f.toldByOther(s.target, err)
-	return err
-}
-
-func (s outgoing) SendMsg(m any) error {
-	message, _ := m.(*remote.RemoteMessage)
-	batch := message.GetMessageBatch()
-	if batch == nil {
-		return s.ClientStream.SendMsg(m)
-	}
-	for _, part := range split(batch.GetEnvelopes()) {
-		err := s.ClientStream.SendMsg(&remote.RemoteMessage{MessageType: &remote.RemoteMessage_MessageBatch{MessageBatch: &remote.MessageBatch{
-			TypeNames: batch.GetTypeNames(), Targets: batch.GetTargets(), Senders: batch.GetSenders(), Envelopes: part}}})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// split keeps the order; each part has at most largestBatch bytes, or one envelope.
-func split(all []*remote.MessageEnvelope) (parts [][]*remote.MessageEnvelope) {
-	begin, size := 0, 0
-	for i, e := range all {
-		if size += len(e.GetMessageData()); size > largestBatch && i > begin {
-			parts = append(parts, all[begin:i])
-			begin, size = i, len(e.GetMessageData())
-		}
-	}
-	return append(parts, all[begin:])
 }

@@ -61,6 +61,7 @@ func TestTrap_ManyLargeMessagesAtOnceArrive(t *testing.T) {
 	defer func() { require.NoError(t, conn.Close()) }()
 	stream, err := remote.NewRemotingClient(conn).Receive(t.Context(), f.remoteConfig().CallOptions...)
 	require.NoError(t, err)
+	greet(t, stream)
 	const n, size = 9, 8 << 20 // together more than largestMessage
 	a := &asking{answers: make(chan answer, n)}
 	self, _ := f.system.ProcessRegistry.Add(a, "test")

@@ -159,7 +159,13 @@ func (c courier) mine(ctx actor.Context, env *messages.Envelope) bool {
 		c.refuse(ctx, env, messages.CodeBusy, "the object's owner is changing")
 		return false
 	}
-	if env.GetEpoch() > view.Epoch || !ok {
+	// The process that had this address before is still in the view: what it owned has no
+	// owner until it is removed, and the message must not go round here.
+	predecessor := ok && owner.Address == c.f.self.Address
+	if predecessor {
+		c.f.source.Suspect(owner.ID)
+	}
+	if env.GetEpoch() > view.Epoch || !ok || predecessor {
 		root, self := c.f.system.Root, ctx.Self()
 		time.AfterFunc(hopPause, func() { root.Send(self, &redelivery{env}) })
 		return false

@@ -17,6 +17,7 @@ const rebuildStep = 100
 type rules struct {
 	grace     time.Duration // how long the registry must have missed a member
 	orphaned  time.Duration // how long it must have missed one that lives
+	patience  time.Duration // how long a suspect must be silent that is not proven gone
 	pace      time.Duration // before a member is removed that is silent, not proven gone
 	settle    time.Duration // before the first view, if nobody else is there
 	wait      time.Duration // before the first view, if others are there who should have one
@@ -213,7 +214,11 @@ func (s *situation) dead(d *document) (id, why string) {
 		if s.missedFor(m.ID, s.grace+hesitate) && !s.probes[m.ID].before.Before(s.absent[m.ID]) {
 			return m.ID, "the registry misses it and it does not answer"
 		}
-		if since, ok := s.suspects[m.ID]; ok && s.now.Sub(since) >= hesitate {
+		patience := hesitate
+		if !s.probes[m.ID].gone { // it may only be slow, or its new connection is
+			patience = max(hesitate, s.patience)
+		}
+		if since, ok := s.suspects[m.ID]; ok && s.now.Sub(since) >= patience {
 			return m.ID, "its connection is lost and it does not answer"
 		}
 	}

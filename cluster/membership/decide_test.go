@@ -121,8 +121,14 @@ func TestDecide_Table(t *testing.T) {
 			s.healthy["d"] = s.self
 		}, []string{"a", "b", "c", "d"}},
 		"not itself": {func(s *situation) { s.absent["a"], s.probes["a"] = ago(time.Hour), probed{failures: 9, at: noon} }, nil},
-		"a suspect is removed at once": {func(s *situation) {
-			s.suspects["c"], s.probes["c"] = noon, probed{failures: 2, at: noon}
+		"a suspect whose process is no more is removed at once": {func(s *situation) {
+			s.suspects["c"], s.probes["c"] = noon, probed{failures: 2, gone: true, at: noon}
+		}, []string{"a", "b"}},
+		"one that is only silent is not, as it may be slow": {func(s *situation) {
+			s.suspects["c"], s.probes["c"] = ago(s.patience-1), probed{failures: 2, at: noon}
+		}, nil},
+		"but it is when that lasts for some time": {func(s *situation) {
+			s.suspects["c"], s.probes["c"] = ago(s.patience), probed{failures: 2, at: noon}
 		}, []string{"a", "b"}},
 		"a suspect that answers is not": {func(s *situation) { s.suspects["c"], s.probes["c"] = noon, probed{at: noon} }, nil},
 		"nobody whom Consul still sees is, if nobody answers: it may be us": {func(s *situation) {
