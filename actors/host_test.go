@@ -27,6 +27,7 @@ type host struct {
 	sessions map[string]*messages.DcvSession
 	sequence int64
 	creates  int
+	answers  map[string]*messages.CreateSessionResponse // by request id: agents do nothing twice
 	socket   *hostSocket
 	fail     string // code with which creates fail
 	silent   bool   // commands are taken and never answered
@@ -55,7 +56,9 @@ func limited(sessions, perUser int32) func(*messages.ServerFacts) {
 	}
 }
 
-func (h *host) restartAgent() { h.instance = fmt.Sprint("instance-", instances.Add(1)) }
+func (h *host) restartAgent() {
+	h.instance, h.answers = fmt.Sprint("instance-", instances.Add(1)), map[string]*messages.CreateSessionResponse{}
+}
 
 // connect says hello and, if welcome, reports.
 func (h *host) connect() *host {
@@ -214,8 +217,12 @@ func (h *host) do(frame *messages.AgentFrame) *messages.AgentFrame {
 }
 
 func (h *host) create(r *messages.CreateSessionRequest) *messages.CreateSessionResponse {
+	if answer := h.answers[r.GetRequestId()]; answer != nil {
+		return answer
+	}
 	h.creates++
 	answer := &messages.CreateSessionResponse{RequestId: r.GetRequestId(), Sequence: h.sequence, Result: &messages.Result{Success: true}}
+	h.answers[r.GetRequestId()] = answer
 	switch {
 	case h.sessions[r.GetSessionId()] != nil: // creating what exists succeeds
 	case h.fail != "":

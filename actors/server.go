@@ -134,7 +134,7 @@ func (g *serverGrain) Receive(ctx actor.Context) {
 func (g *serverGrain) handle(ctx actor.Context, m mail) {
 	switch msg := m.msg.(type) {
 	case *messages.Wake:
-		g.onWake(msg)
+		g.onWake(ctx, msg)
 	case *messages.ReserveSlot:
 		g.onReserve(ctx, msg, m.sender)
 	case *messages.ReleaseSlot:

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"strings"
@@ -57,17 +58,21 @@ func (g *serverGrain) onLaunch(ctx actor.Context, m *messages.LaunchSession) {
 	g.sendLaunch(ctx, m)
 }
 
+// sendLaunch may be called again and again: the command or its answer may be lost between
+// brokers, and both the link and the agent know a copy by its id. An agent that is still
+// at it does nothing more, and one that has answered answers again.
 func (g *serverGrain) sendLaunch(ctx actor.Context, m *messages.LaunchSession) {
-	if _, underway := g.sent[m.GetSessionId()]; underway || g.link == nil {
+	if g.link == nil {
 		return // after the next attach the first report shows whether it is missing
 	}
+	requestID := cmp.Or(g.sent[m.GetSessionId()], newRequestID())
 	spec := m.GetSpec()
 	kind := "virtual"
 	if spec.GetType() == messages.SessionType_SESSION_TYPE_CONSOLE {
 		kind = "console"
 	}
 	request := &messages.CreateSessionRequest{
-		RequestId: newRequestID(), SessionId: m.GetDcvId(), Name: spec.GetName(), Owner: spec.GetOwner(), Type: kind,
+		RequestId: requestID, SessionId: m.GetDcvId(), Name: spec.GetName(), Owner: spec.GetOwner(), Type: kind,
 		InitFile: spec.GetInitFile(), AutorunFile: spec.GetAutorunFile(), AutorunFileArguments: spec.GetAutorunFileArguments(),
 		DcvGlEnabled: spec.DcvGlEnabled, PermissionsFile: spec.PermissionsFile, StorageRoot: spec.GetStorageRoot(),
 	}
@@ -75,8 +80,8 @@ func (g *serverGrain) sendLaunch(ctx actor.Context, m *messages.LaunchSession) {
 		clients := int32(min(spec.GetMaxConcurrentClients(), 1<<30))
 		request.MaxConcurrentClients = &clients
 	}
-	g.inflight[request.GetRequestId()] = inflight{sessionID: m.GetSessionId(), dcvID: m.GetDcvId()}
-	g.sent[m.GetSessionId()] = request.GetRequestId()
+	g.inflight[requestID] = inflight{sessionID: m.GetSessionId(), dcvID: m.GetDcvId()}
+	g.sent[m.GetSessionId()] = requestID
 	ctx.Request(g.link, &messages.AgentFrame{Body: &messages.AgentFrame_CreateSessionRequest{CreateSessionRequest: request}})
 }
 
@@ -86,9 +91,11 @@ func (g *serverGrain) onCreated(ctx actor.Context, m *messages.CreateSessionResp
 		return // answered before, or of an older socket (F14)
 	}
 	delete(g.inflight, m.GetRequestId())
-	delete(g.sent, command.sessionID)
-	slot := g.srv.Slot(command.sessionID)
-	if slot == nil || g.launches[command.sessionID] == nil {
+	slot, latest := g.srv.Slot(command.sessionID), g.sent[command.sessionID] == m.GetRequestId()
+	if latest {
+		delete(g.sent, command.sessionID)
+	}
+	if slot == nil || g.launches[command.sessionID] == nil || !latest {
 		return // given up meanwhile; the next report shows it if it came to be
 	}
 	slot.LastReply = max(slot.LastReply, m.GetSequence())
@@ -173,6 +180,18 @@ func (g *serverGrain) onDeleted(ctx actor.Context, m *messages.DeleteSessionResp
 	}
 	g.tellSession(command.sessionID, &messages.SessionCloseFailed{SessionId: command.sessionID, ServerId: bound,
 		Code: messages.CodeAgentFailed, Message: result.GetCode() + ": " + clip(result.GetError())})
+}
+
+// remind sends again what the agent was told and has not answered.
+func (g *serverGrain) remind(ctx actor.Context) {
+	for id := range g.sent {
+		if launch := g.launches[id]; launch != nil {
+			g.sendLaunch(ctx, launch)
+		}
+	}
+	for _, owed := range g.closes {
+		g.sendClose(ctx, owed)
+	}
 }
 
 // onCommand relays a command whose answer goes straight to the asker.

@@ -28,12 +28,13 @@ func (g *serverGrain) fetch() {
 }
 
 // onWake looks at the store if that may hold something else than is known here. A save
-// under way finds out by itself.
-func (g *serverGrain) onWake(m *messages.Wake) {
+// under way finds out by itself. And what its agent was told may have been lost on the way.
+func (g *serverGrain) onWake(ctx actor.Context, m *messages.Wake) {
 	if m.GetCheck() && g.record != nil && !g.saving {
 		g.load()
 		return
 	}
+	g.remind(ctx)
 	g.retireIfEmpty()
 }
 

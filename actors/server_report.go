@@ -78,8 +78,12 @@ func (g *serverGrain) reconcile(ctx actor.Context, report *messages.SessionsUpda
 		}
 	}
 	for _, s := range found.Launched {
-		if _, underway := g.sent[s.Slot.SessionID]; underway || s.Slot.Phase == server.Reserved {
-			continue // its own answer comes, or the session is not durable yet
+		if s.Slot.Phase == server.Reserved {
+			continue // the session is not durable yet
+		}
+		if launch := g.launches[s.Slot.SessionID]; launch != nil && g.sent[s.Slot.SessionID] != "" {
+			g.sendLaunch(ctx, launch) // its own answer comes, or was lost
+			continue
 		}
 		g.launched(s.Slot, s.Session)
 	}

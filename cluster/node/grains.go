@@ -79,12 +79,12 @@ func (n *Node) joinFleet(context.Context) error {
 	return nil
 }
 
-// lostPause is how long sessions wait with asking again after a connection to another
+// lostPause is how long they wait with asking again after a connection to another
 // broker ended: until there is a new one, and once for several that end together.
 const lostPause = time.Second
 
-// onLost has sessions ask again what may have been lost with a connection between
-// brokers. Each has a deadline for that, but those are made for hosts that are slow.
+// onLost has sessions and servers ask again what may have been lost with a connection
+// between brokers. Each has a deadline for that, but those are made for hosts that are slow.
 func (n *Node) onLost() {
 	if n.asking.Swap(true) {
 		return
@@ -92,6 +92,7 @@ func (n *Node) onLost() {
 	n.clock.At(n.clock.Now().Add(lostPause), func() {
 		n.asking.Store(false)
 		n.fleet.Broadcast(messages.KindSession, &messages.Wake{})
+		n.fleet.Broadcast(messages.KindServer, &messages.Wake{})
 	})
 }
 
