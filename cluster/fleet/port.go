@@ -26,7 +26,7 @@ const (
 	// handshakeTime is how long a connection may take to show who it is.
 	handshakeTime = 5 * time.Second
 	// connectTime bounds connecting to a broker whose machine does not answer. A machine
-	// that is only busy has to make it, for a failure costs the library two seconds more.
+	// that is only busy has to make it.
 	connectTime = 3 * time.Second
 	// streamsOfOne is far more than a broker opens to another: one.
 	streamsOfOne     = 16

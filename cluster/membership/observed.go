@@ -75,13 +75,20 @@ func (o *observed) listed(entries []Entry, asked, now time.Time, ttl time.Durati
 	o.crowded(now)
 }
 
-// crowded suspects the older of two incarnations at one address: it is no more.
+// crowded suspects incarnations that share an address: all but one are no more. One that
+// was removed is still listed for the time to live and says nothing about its successor.
 func (o *observed) crowded(now time.Time) {
+	d := o.document()
+	if d == nil {
+		return
+	}
 	at := make(map[string]int, len(o.healthy))
 	for _, e := range o.healthy {
-		at[e.Address]++
+		if !d.removed(e.ID) {
+			at[e.Address]++
+		}
 	}
-	for _, m := range o.members() {
+	for _, m := range d.Members {
 		_, healthy := o.healthy[m.ID]
 		if others := at[m.Address]; others > 1 || others == 1 && !healthy {
 			o.suspect(m.ID, now)
@@ -103,13 +110,18 @@ func (o *observed) missed(now time.Time) {
 // members are those of the held view, or, before this broker is a member, of the
 // stored one.
 func (o *observed) members() []Entry {
-	switch {
-	case o.held != nil:
-		return o.held.Members
-	case o.stored != nil:
-		return o.stored.Members
+	if d := o.document(); d != nil {
+		return d.Members
 	}
 	return nil
+}
+
+// document is the held one, or the stored one, or nil.
+func (o *observed) document() *document {
+	if o.held != nil {
+		return o.held
+	}
+	return o.stored
 }
 
 // adopt makes d the document this broker acts by and forgets what no longer concerns.
