@@ -86,3 +86,29 @@ func TestPort_WhoIsNotReachedIsGivenUpOnceAndTriedAgain(t *testing.T) {
 	case <-time.After(3 * longestPause):
 	}
 }
+
+// What the process before owned at this address has no owner until that is removed: who
+// asks for it waits, and the question does not go round in this broker.
+func TestEpoch_WhatItsPredecessorOwnedIsAnsweredOnceThatIsRemoved(t *testing.T) {
+	t.Parallel()
+	port, address := freePort(t)
+	registry := membership.NewMemory(time.Minute) // which notices nothing
+	line := registry.Connect()
+	before := membership.New(line, membership.Options{TTL: time.Minute, Heartbeat: 200 * time.Millisecond})
+	require.NoError(t, before.Join(t.Context(), membership.Member{ID: "before", Address: address},
+		func(context.Context, membership.Member) error { return nil }))
+	t.Cleanup(func() { line.Mend(); _ = before.Leave(context.Background()) })
+	line.Cut() // it dies
+	f := start(t, 0, func(c *Config) {
+		c.Port = port
+		c.Source = membership.New(registry.Connect(), membership.Options{TTL: time.Minute, Heartbeat: 200 * time.Millisecond, Logger: c.Logger})
+	})
+	ids := make([]string, 20)
+	for i := range ids {
+		ids[i] = strconv.Itoa(i)
+	}
+	for _, answer := range f.ask(t, ids...) {
+		require.IsType(t, &messages.SessionClosed{}, answer)
+	}
+	require.False(t, f.View().Has("before"))
+}
