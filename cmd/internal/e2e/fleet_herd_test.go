@@ -133,7 +133,9 @@ func TestFleet_ManyAgentsComeBackAtOnce(t *testing.T) {
 		}
 		return n == herdSize
 	})
-	require.Len(t, back, herdSize, "agents that are back within %v", rehomeLimit)
+	judge(t, len(back) == herdSize, "only %d agents are back within %v", len(back), rehomeLimit)
+	f.awaitHerd(h, scattered)
+	require.NotEmpty(t, back)
 	t.Logf("agents back after %v to %v, half of them after %v", back[0].Round(time.Millisecond),
 		back[len(back)-1].Round(time.Millisecond), back[len(back)/2].Round(time.Millisecond))
 	require.Greater(t, back[len(back)-1]-back[0], 100*time.Millisecond, "they are to come one by one")
@@ -167,7 +169,7 @@ func (f *fleet) ask(d time.Duration, done func() bool) (took []time.Duration) {
 		took = append(took, time.Since(asked))
 		wait(f.t, 5*time.Millisecond)
 	}
-	require.LessOrEqual(f.t, refused, len(took)/2, "refused reads")
+	judge(f.t, refused <= len(took)/2, "%d of %d reads were refused", refused, len(took))
 	return took
 }
 
