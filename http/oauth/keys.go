@@ -26,7 +26,7 @@ func RootKey() persistence.Key { return persistence.Key{Kind: kindKey, ID: keyRo
 // Kinds are those of all records that this package keeps. They are few, small, and to
 // be had from nowhere else.
 func Kinds() []string {
-	return []string{kindKey, kindAPIClient, kindAgentClient, kindStatement, kindAuthServer, kindEpoch}
+	return []string{kindKey, kindAPIClient, kindAgentClient, kindStatement, kindEnrolment, kindAuthServer, kindEpoch}
 }
 
 // Ids of the key records.
