@@ -339,7 +339,7 @@ func TestKeeper_SuspectsTheIncarnationBefore(t *testing.T) {
 	registry := membership.NewMemory(o.TTL)
 	asked := func(_ context.Context, m membership.Member) error {
 		if m.ID == "old" {
-			return membership.ErrNotMember
+			return membership.ErrGone // another one answers there
 		}
 		return nil
 	}

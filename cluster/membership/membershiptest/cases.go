@@ -2,6 +2,8 @@ package membershiptest
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -226,7 +228,12 @@ func majorityKeepsContact(w *world) {
 		w.await("contact again", func() bool { return b.source.Contact() == nil })
 	}
 	w.agree(all...)
-	require.Len(w, w.views(), 6, "nobody was removed meanwhile (and one view was empty)")
+	views, most := w.views(), 0
+	for _, epoch := range slices.Sorted(maps.Keys(views)) { // a source may say the same again
+		members := len(views[epoch].Members)
+		require.GreaterOrEqual(w, members, most, "nobody was removed meanwhile: epoch %d", epoch)
+		most = members
+	}
 }
 
 func otherEpochIsNoContact(w *world) {
