@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"opensessionmanager/actors/roster"
 	"opensessionmanager/messages"
 )
 
@@ -185,8 +186,25 @@ func TestRoster_DropsOnlyWhatItKnowsFromTheStore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.deps.Roster.tell(&publishSession{view: &messages.SessionView{Id: "stored", Version: Loaded}})
-	w.deps.Roster.tell(&publishSession{view: &messages.SessionView{Id: "told", Version: 2}})
+	w.deps.Roster.tell(&publishSession{view: &messages.SessionView{Id: "told", Version: Loaded + 1}})
 	require.NoError(t, w.deps.Roster.DropLoaded([]string{"stored", "told", "never there"}))
 	require.Nil(t, w.view("stored"))
 	require.NotNil(t, w.view("told"))
+}
+
+// Two brokers read the store at different times, and the grain that changed the session in
+// between died with its broker: the later reading is right, whoever hears it when.
+func TestRoster_OfTwoReadingsOfTheStoreTheLaterCounts(t *testing.T) {
+	t.Parallel()
+	builder := roster.NewBuilder()
+	before := &messages.SessionView{Id: "s", Version: LoadedAs(7), State: messages.SessionState_SESSION_STATE_READY}
+	after := &messages.SessionView{Id: "s", Version: LoadedAs(9), State: messages.SessionState_SESSION_STATE_DELETED}
+	require.True(t, builder.PutSession(before))
+	require.True(t, builder.PutSession(after))
+	require.False(t, builder.PutSession(before))
+	for _, stored := range []int64{0, 1, 7, 1 << 62} { // a store may count as it likes
+		require.LessOrEqual(t, LoadedAs(stored), int64(Loaded))
+		require.Positive(t, LoadedAs(stored))
+	}
+	require.Greater(t, newWorld(t).deps.stampAfter(0), int64(Loaded), "what grains publish is newer than any reading")
 }

@@ -83,9 +83,13 @@ func StartRoster(d *Deps, builder *roster.Builder) *Roster {
 	return r
 }
 
-// Loaded is the version of what a roster shows because the store had it when the broker
-// started, and nobody has told it more.
-const Loaded = 1
+// Loaded is the highest version of what a roster shows because the store had it when the
+// broker started, and nobody has told it more. What grains publish has higher ones.
+const Loaded = 1 << 40
+
+// LoadedAs is the version under which a stored record is shown: of two brokers that read
+// it at different times, and whose grain died in between, the later one is right.
+func LoadedAs(recordVersion int64) int64 { return min(max(recordVersion, 1), Loaded) }
 
 // DropLoaded forgets sessions that were forgotten after this broker had read the store
 // and before it could hear so. It tells nobody, and returns when no reader sees them.
@@ -133,7 +137,7 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		r.later(ctx, nil, nil)
 	case *dropLoaded:
 		for _, id := range m.ids {
-			if known, ok := r.builder.Snapshot().Session(id); ok && known.View.GetVersion() == Loaded {
+			if known, ok := r.builder.Snapshot().Session(id); ok && known.View.GetVersion() <= Loaded {
 				r.builder.RemoveSession(id)
 			}
 		}

@@ -204,7 +204,7 @@ func (n *Node) dropForgotten(ctx context.Context) error {
 	for after := (roster.SessionCursor{}); ; {
 		page := snapshot.Sessions(roster.SessionQuery{Limit: scanPage, After: after})
 		for _, s := range page.Sessions {
-			if s.View.GetVersion() == actors.Loaded {
+			if s.View.GetVersion() <= actors.Loaded {
 				loaded[s.View.GetId()] = true
 			}
 		}
@@ -215,9 +215,9 @@ func (n *Node) dropForgotten(ctx context.Context) error {
 	if len(loaded) == 0 || n.company == nil {
 		return nil
 	}
-	err := n.scan(ctx, actors.RecordSession, func(data []byte) error {
+	err := n.scan(ctx, actors.RecordSession, func(r persistence.Record) error {
 		var record messages.SessionRecord
-		err := proto.Unmarshal(data, &record)
+		err := proto.Unmarshal(r.Data, &record)
 		if !record.GetBuried() {
 			delete(loaded, record.GetId())
 		}
@@ -281,9 +281,9 @@ func (n *Node) catchUp(ctx context.Context) error {
 func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) (over map[string]time.Time, err error) {
 	over = map[string]time.Time{}
 	servers := builder.Snapshot()
-	return over, n.scan(ctx, actors.RecordSession, func(data []byte) error {
+	return over, n.scan(ctx, actors.RecordSession, func(r persistence.Record) error {
 		var record messages.SessionRecord
-		if err := proto.Unmarshal(data, &record); err != nil {
+		if err := proto.Unmarshal(r.Data, &record); err != nil {
 			return err
 		}
 		s := session.FromRecord(&record)
@@ -291,7 +291,7 @@ func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) (over 
 			s.State, s.Reason = session.Unknown, session.Reason{Code: messages.CodeUnreachable, Text: "its server was forgotten"}
 		}
 		if s.State != session.Buried {
-			builder.PutSession(s.View(actors.Loaded))
+			builder.PutSession(s.View(actors.LoadedAs(r.Version)))
 		}
 		if s.State == session.Deleted || s.State == session.Buried {
 			over[s.ID] = s.Deadline
@@ -303,23 +303,23 @@ func (n *Node) loadSessions(ctx context.Context, builder *roster.Builder) (over 
 // loadServers shows each server as it was; until its agent is back or its grace time
 // over nobody knows better.
 func (n *Node) loadServers(ctx context.Context, builder *roster.Builder) error {
-	return n.scan(ctx, actors.RecordServer, func(data []byte) error {
+	return n.scan(ctx, actors.RecordServer, func(r persistence.Record) error {
 		var record messages.ServerRecord
-		if err := proto.Unmarshal(data, &record); err != nil {
+		if err := proto.Unmarshal(r.Data, &record); err != nil {
 			return err
 		}
 		s := server.New(record.GetId())
 		s.MachineID, s.Closed, s.Facts, s.Reachable = record.GetMachineId(), record.GetClosed(), record.GetFacts(), !record.GetUnreachable()
 		s.ClientID = record.GetAgentClientId()
-		builder.PutServer(s.View(actors.Loaded))
+		builder.PutServer(s.View(actors.LoadedAs(r.Version)))
 		return nil
 	})
 }
 
-func (n *Node) scan(ctx context.Context, kind string, each func(data []byte) error) error {
+func (n *Node) scan(ctx context.Context, kind string, each func(persistence.Record) error) error {
 	return persistence.Walk(ctx, n.store, kind, nil, func(records []persistence.Record) error {
 		for _, r := range records {
-			if err := each(r.Data); err != nil {
+			if err := each(r); err != nil {
 				return fmt.Errorf("%s %q: %w", kind, r.Key.ID, err)
 			}
 		}
