@@ -256,12 +256,21 @@ func (g *sessionGrain) onRefused(ctx actor.Context, m *messages.PlacementRefused
 		g.onCreateRefused(g.explained(m.GetRefusal()))
 		return
 	}
+	if g.now.PlaceLost() { // somebody may leave
+		g.deps.Clock.At(g.deps.Clock.Now().Add(placePause), func() {
+			g.deps.Peers.Tell(messages.KindSession, g.id, &messages.Wake{}, nil)
+		})
+		return
+	}
 	reason := g.now.Reason // why the last host failed says more than "no other host"
 	if reason.Code == "" {
 		reason = session.Reason{Code: m.GetRefusal().GetCode(), Text: m.GetRefusal().GetDetail()}
 	}
 	g.apply(ctx, session.Event{Kind: session.Refused, Reason: reason}, nil)
 }
+
+// placePause is how long a session that lost its place waits until it asks again.
+const placePause = 500 * time.Millisecond
 
 // explained says what the request implied beside what it said.
 func (g *sessionGrain) explained(refusal *messages.Refusal) *messages.Refusal {

@@ -57,8 +57,12 @@ func note(st step) step {
 func retryOrFail(st step) step {
 	lost := st.next.ServerID
 	st = st.do(ReleaseSlot, lost)
-	st.next = st.next.failedOn(lost)
 	st.next.Reason = st.event.Reason
+	if st.next.PlaceLost() {
+		st.next.Attempts-- // nothing was launched
+		return unbind(st).do(Place, "")
+	}
+	st.next = st.next.failedOn(lost)
 	if !st.next.mayRetry(st.limits) {
 		return unbind(st.to(Deleted))
 	}

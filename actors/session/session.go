@@ -143,6 +143,18 @@ func (s Session) failedOn(serverID string) Session {
 	return s
 }
 
+// PlaceLost says that the session was accepted and its server has no place for it after
+// all: the reservation was gone with the broker that had made it, and somebody else has
+// the place now. The session waits for another one until its deadline.
+func (s Session) PlaceLost() bool {
+	switch s.Reason.Code {
+	case messages.CodeServerFull, messages.CodeOwnerLimit, messages.CodeServerUnavailable:
+		return s.State == Replacing
+	default:
+		return false
+	}
+}
+
 // mayRetry says whether another launch is allowed after a failed one.
 func (s Session) mayRetry(limits Limits) bool {
 	return !s.Spec.GetDisableRetryOnFailure() && s.Attempts <= limits.Retries
