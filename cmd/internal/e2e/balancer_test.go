@@ -58,7 +58,8 @@ func startBehind(t *testing.T, s setUp, hosts int) (f *fleet, front *broker) {
 	t.Helper()
 	long(t, "it needs a fleet of processes")
 	path := installed(t, s)
-	f = &fleet{t: t, consul: consultest.Start(t, consultest.Options{}), hosts: map[string]*simulated{}}
+	f = &fleet{t: t, hosts: map[string]*simulated{}}
+	f.meetIn(consultest.Start(t, consultest.Options{}))
 	for range 3 {
 		b := f.prepare(s.settings()...)
 		b.start()

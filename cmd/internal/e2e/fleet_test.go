@@ -63,8 +63,7 @@ func startFleetOn(t *testing.T, on terrain, hosts int, programs ...string) *flee
 	long(t, "it needs a fleet of processes")
 	f := &fleet{t: t, terrain: on, hosts: map[string]*simulated{}}
 	if on.meet == nil {
-		f.consul = consultest.Start(t, on.network.consul())
-		f.terrain.meet = func(int) []string { return []string{"consul-address = " + f.consul.Address()} }
+		f.meetIn(consultest.Start(t, on.network.consul()))
 	}
 	for _, program := range programs {
 		f.addOf(program)
@@ -88,6 +87,12 @@ func startFleetOn(t *testing.T, on terrain, hosts int, programs ...string) *flee
 	}
 	f.awaitHosts(f.brokers...)
 	return f
+}
+
+// meetIn has the brokers find each other in a Consul.
+func (f *fleet) meetIn(consul *consultest.Server) {
+	f.consul = consul
+	f.terrain.meet = func(int) []string { return []string{"consul-address = " + consul.Address()} }
 }
 
 // add starts one more broker.
