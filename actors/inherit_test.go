@@ -3,9 +3,7 @@ package actors
 import (
 	"testing"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/messages"
 )
@@ -86,11 +84,6 @@ func TestRoster_PassesOnTheLastUpdatesOfADeadBroker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := newOther(w)
-	const deadAddress = "dead.test:1"
-	dead := &otherRoster{w: w, got: make(chan proto.Message, 1000)}
-	w.deps.System.ProcessRegistry.RegisterAddressResolver(func(pid *actor.PID) (actor.Process, bool) {
-		return dead, pid.GetAddress() == deadAddress
-	})
 	o.sync(7)
 	w.deps.Roster.SetOthers(&RostersChanged{Self: "self", Others: map[string]string{"other": otherAddress, "dead": deadAddress}})
 	o.tell(&messages.RosterPage{From: "dead", Sequence: 1, Last: true})

@@ -30,7 +30,7 @@ func TestRecords_KeepWhatALaterVersionWrote(t *testing.T) {
 
 	w = worldOver(t, store)
 	w.host("a").connect()
-	require.IsType(t, &messages.SessionView{}, w.delete("s-1", "ann", false))
+	w.delete("s-1", "ann", false) // unless the host's report was faster: it has no such session
 	w.awaitState("s-1", messages.SessionState_SESSION_STATE_DELETED)
 	require.IsType(t, &messages.ServerView{}, w.ask(messages.KindServer, "a", &messages.CloseServer{ServerId: "a"}))
 	session, server := &messages.SessionRecord{}, &messages.ServerRecord{}

@@ -20,17 +20,31 @@ type otherRoster struct {
 	kept []proto.Message // that nobody has awaited yet
 }
 
-const otherAddress = "other.test:1"
+const (
+	otherAddress = "other.test:1"
+	deadAddress  = "dead.test:1" // of a broker that nobody hears from
+)
 
-// newOther makes a broker the world's only company.
+// newOther makes a broker the world's only company. All addresses are resolved before
+// the roster speaks to any of them: the library takes no lock around its resolvers.
 func newOther(w *world) *otherRoster {
 	o := &otherRoster{w: w, got: make(chan proto.Message, 1000)}
 	w.deps.System.ProcessRegistry.RegisterAddressResolver(func(pid *actor.PID) (actor.Process, bool) {
+		if pid.GetAddress() == deadAddress {
+			return silent{}, true
+		}
 		return o, pid.GetAddress() == otherAddress
 	})
 	w.deps.Roster.SetOthers(&RostersChanged{Self: "self", Others: map[string]string{"other": otherAddress}})
 	return o
 }
+
+// silent takes what is sent to it, and says nothing.
+type silent struct{}
+
+func (silent) SendUserMessage(*actor.PID, any)   {}
+func (silent) SendSystemMessage(*actor.PID, any) {}
+func (silent) Stop(*actor.PID)                   {}
 
 func (o *otherRoster) SendUserMessage(_ *actor.PID, message any) {
 	_, msg, _ := actor.UnwrapEnvelope(message)
