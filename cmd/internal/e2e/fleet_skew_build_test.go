@@ -113,7 +113,7 @@ func (s *successor) change(o *overlay) {
 	o.edit("cluster/fleet/wire.go", "\tswitch {\n\tcase env.GetActor() == \"\":\n",
 		"\tif _, ok := msg.(*messages.NextNews); ok {\n\t\tc.refuse(ctx, env, \"NEWS\", \"\")\n\t\treturn\n\t}\n\tswitch {\n\tcase env.GetActor() == \"\":\n")
 	o.add("cluster/fleet/next.go", newsSource)
-	o.edit("agent/agent.go", "\ta.current.Store(l)\n", "\t_ = l.write(messages.Notice())\n\ta.current.Store(l)\n")
+	o.edit("agent/agent.go", "\ta.current.Store(l)\n", "\t_, _ = l.write(messages.Notice())\n\ta.current.Store(l)\n")
 	o.edit("actors/agentlink.go", "l.send(l.helloResponse(&messages.Result{Success: true}))",
 		"l.send(l.helloResponse(&messages.Result{Success: true}))\n\tl.send(messages.Notice())")
 }
