@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -23,6 +24,7 @@ const (
 type epoch struct {
 	shelf shelf[epochRecord]
 	file  string // remembers the highest number outside of the store; "" for none
+	fleet string // whose number that is
 }
 
 type epochRecord struct {
@@ -61,7 +63,12 @@ func (e epoch) announce(ctx context.Context) error {
 	return nil
 }
 
-// remembered reads the file; 0 if there is none, or nonsense in it.
+// fleetName tells fleets apart by their root key, of which it shows nothing.
+func fleetName(k *Keys) string { return hex.EncodeToString(k.Secret("epoch file")[:8]) }
+
+// remembered reads the file; 0 if there is none, or nonsense in it, or the number of
+// another fleet: a broker that ran alone and joins one must not take that one's store
+// for an old state of its own.
 func (e epoch) remembered() int64 {
 	if e.file == "" {
 		return 0
@@ -70,8 +77,9 @@ func (e epoch) remembered() int64 {
 	if err != nil {
 		return 0
 	}
-	number, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
-	if err != nil {
+	count, fleet, _ := strings.Cut(strings.TrimSpace(string(data)), " ")
+	number, err := strconv.ParseInt(count, 10, 64)
+	if err != nil || fleet != e.fleet {
 		return 0
 	}
 	return number
@@ -86,7 +94,7 @@ func (e epoch) remember(number int64) error {
 	if err != nil {
 		return fmt.Errorf("oauth: remember epoch: %w", err)
 	}
-	_, err = file.WriteString(strconv.FormatInt(number, 10) + "\n")
+	_, err = fmt.Fprintln(file, number, e.fleet)
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
 		err = os.Rename(file.Name(), e.file)

@@ -271,6 +271,38 @@ func TestEpoch_ABackupBringsBackNoToken(t *testing.T) {
 	require.NoError(t, again.authorize(fresh))
 }
 
+// A broker that ran alone and joins a fleet, in which less was changed, does no harm there.
+func TestEpoch_OfAnotherFleetDoesNotCount(t *testing.T) {
+	t.Parallel()
+	remember := func(file string) func(*oauth.Config) { return func(c *oauth.Config) { c.EpochFile = file } }
+	file, theirs := filepath.Join(t.TempDir(), "epoch"), filepath.Join(t.TempDir(), "epoch")
+	alone := newWorld(t, remember(file))
+	for range 5 {
+		require.NoError(t, alone.RenewKeys(t.Context()))
+	}
+	join(t, alone.store, remember(file)) // its start notes how new the store is
+
+	fleet := newWorld(t, remember(theirs))
+	require.NoError(t, fleet.RenewKeys(t.Context()))
+	_, token := fleet.token(t, "portal")
+	enrolment, _ := fleet.enrolmentToken(t, 1)
+	connection, err := fleet.SignConnection("s-1", "s-1", "ann", "ann")
+	require.NoError(t, err)
+
+	joined := join(t, fleet.store, remember(file))
+	for _, broker := range []*world{joined, join(t, fleet.store, remember(theirs))} {
+		require.NoError(t, broker.authorize(token))
+		_, reason, ok := broker.ValidateConnection(connection, "s-1")
+		require.True(t, ok, reason)
+	}
+	require.Equal(t, 201, joined.enrolBy(t, enrolment, "a").status)
+
+	backup := copyOf(t, fleet.store)
+	require.NoError(t, fleet.RenewKeys(t.Context()))
+	join(t, fleet.store, remember(file))
+	require.ErrorIs(t, join(t, backup, remember(file)).authorize(token), oauth.ErrInvalidToken, "it counts for the fleet that it joined")
+}
+
 // F52, while brokers run: what they know is newer than the store.
 func TestEpoch_ABackupUnderRunningBrokers(t *testing.T) {
 	t.Parallel()

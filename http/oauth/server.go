@@ -82,7 +82,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg:         cfg,
 		statements:  NewStatements(cfg.Store, cfg.Now),
-		epoch:       epoch{shelf[epochRecord]{cfg.Store, kindEpoch}, cfg.EpochFile},
+		epoch:       epoch{shelf[epochRecord]{cfg.Store, kindEpoch}, cfg.EpochFile, fleetName(cfg.Keys)},
 		apiTokens:   newAccessTokens(cfg.Keys, audienceAPI, cfg.Now),
 		agentTokens: newAccessTokens(cfg.Keys, audienceAgent, cfg.Now),
 		connections: newParser(cfg.Now),
