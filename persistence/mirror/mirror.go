@@ -8,8 +8,11 @@
 // nobody knows it would throw away its credentials.
 //
 // Every broker of a fleet does this, and creates only what is absent. What a broker
-// wrote itself it writes back at once, what it has only read a moment later, so that
-// the newest copy wins; the sentinel comes last and says that all else is there.
+// wrote itself a short while ago it writes back at once, what it has only read, or wrote
+// long ago, a moment later: another one may have changed that since. So the newest copy
+// wins; the sentinel comes last and says that all else is there. What a broker deleted a
+// short while ago it deletes again when another one, which had not heard of it, has
+// written it back.
 package mirror
 
 import (
@@ -53,14 +56,15 @@ type Store struct {
 
 	mu       sync.Mutex
 	copies   map[persistence.Key]remembered
+	deleted  map[persistence.Key]mark
 	sentinel int64 // version; 0: not seen yet
 	wiped    bool
 }
 
 type remembered struct {
 	data    []byte
-	version int64 // 0: of a life of the store that is over
-	own     bool  // written by this broker last, as far as it knows
+	version int64     // 0: of a life of the store that is over
+	wrote   time.Time // when this broker wrote it; zero: it was read
 }
 
 var (
@@ -78,7 +82,8 @@ func New(inner persistence.Store, cfg Config) *Store {
 			*d.value = d.or
 		}
 	}
-	s := &Store{inner: inner, cfg: cfg, kinds: map[string]bool{}, copies: map[persistence.Key]remembered{}, look: make(chan struct{}, 1)}
+	s := &Store{inner: inner, cfg: cfg, kinds: map[string]bool{}, copies: map[persistence.Key]remembered{},
+		deleted: map[persistence.Key]mark{}, look: make(chan struct{}, 1)}
 	for _, kind := range cfg.Kinds {
 		s.kinds[kind] = true
 	}
@@ -179,7 +184,7 @@ func (s *Store) wrote(op persistence.Op, result persistence.Result) {
 	switch {
 	case result.Err != nil || !s.kinds[op.Record.Key.Kind]:
 	case op.Delete:
-		s.forget(op.Record.Key)
+		s.mark(op.Record.Key)
 	default:
 		op.Record.Version = result.Version
 		s.remember(op.Record, true)
@@ -203,10 +208,25 @@ func (s *Store) learn(r persistence.Record, own bool) {
 	if r.Key == s.cfg.Sentinel && s.sentinel == 0 {
 		s.sentinel = r.Version
 	}
+	if own {
+		delete(s.deleted, r.Key)
+	}
+	if s.isDeleted(r) {
+		return
+	}
 	if known, ok := s.copies[r.Key]; !ok || r.Version > known.version {
-		s.copies[r.Key] = remembered{data: bytes.Clone(r.Data), version: r.Version, own: own}
+		fresh := remembered{data: bytes.Clone(r.Data), version: r.Version}
+		if own {
+			fresh.wrote = time.Now()
+		}
+		s.copies[r.Key] = fresh
 	}
 }
+
+// young is for how long after a change of one's own another broker may not have heard of
+// it: until its next refresh, and as long again for a slow one. An older copy may have
+// been changed by others without this broker's having heard of it.
+func (s *Store) young() time.Duration { return 2 * s.cfg.Refresh }
 
 func (s *Store) forget(key persistence.Key) {
 	s.mu.Lock()
@@ -235,6 +255,7 @@ func (s *Store) intact(ctx context.Context) error {
 			known.version = 0
 			s.copies[key] = known
 		}
+		s.loseMarks()
 		select {
 		case s.look <- struct{}{}:
 		default:

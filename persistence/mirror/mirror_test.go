@@ -65,11 +65,15 @@ type broker struct {
 	wiped, back atomic.Int64
 }
 
-func newBroker(t *testing.T, inner persistence.Store) *broker {
+func newBroker(t *testing.T, inner persistence.Store, changes ...func(*mirror.Config)) *broker {
 	b := &broker{}
-	b.Store = mirror.New(inner, mirror.Config{Kinds: []string{"key", "client"}, Sentinel: root, Logger: slog.New(slog.DiscardHandler),
+	cfg := mirror.Config{Kinds: []string{"key", "client"}, Sentinel: root, Logger: slog.New(slog.DiscardHandler),
 		Wiped: func() { b.wiped.Add(1) }, Back: func() { b.back.Add(1) },
-		Pulse: 5 * time.Millisecond, Refresh: 10 * time.Millisecond, Settle: 50 * time.Millisecond})
+		Pulse: 5 * time.Millisecond, Refresh: 10 * time.Millisecond, Settle: 50 * time.Millisecond}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	b.Store = mirror.New(inner, cfg)
 	return b
 }
 
@@ -159,23 +163,84 @@ func TestMirror_DoesNotCallAbsentWhatWasDeleted(t *testing.T) {
 	})
 }
 
-// A change is not undone by a broker that had not heard of it.
+// A change is not undone by a broker that had not heard of it: also not by the one that
+// made the record, a while ago, and is the first to notice the loss.
 func TestMirror_TheNewestCopyWins(t *testing.T) {
 	t.Parallel()
+	for _, read := range []bool{true, false} {
+		t.Run(fmt.Sprint("the older copy was read: ", read), func(t *testing.T) {
+			t.Parallel()
+			store := newStore()
+			later := func(c *mirror.Config) { c.Settle = 3 * time.Second }
+			a := newBroker(t, store, later)
+			b := newBroker(t, store, later, func(c *mirror.Config) { c.Refresh = time.Minute }) // what it wrote stays young
+			put(t, b, "key", "root", "secret")
+			maker, reader := a, b
+			if read {
+				maker, reader = b, a
+			}
+			put(t, maker, "client", "x", "active")
+			made := time.Now()
+			require.NoError(t, holds(t, a, "key", "root", "secret"))
+			require.NoError(t, holds(t, reader, "client", "x", "active"))
+			await(t, "the copy to be old", func() error {
+				if time.Since(made) < 30*time.Millisecond {
+					return errors.New("it is young")
+				}
+				return nil
+			})
+			put(t, b, "client", "x", "inactive") // a has not read it again
+			store.wipe()
+			a.run(t)
+			await(t, "a to notice", func() error {
+				if a.wiped.Load() == 0 {
+					return errors.New("not yet")
+				}
+				return nil
+			})
+			b.run(t)
+			await(t, "b's copy", func() error { return holds(t, store, "client", "x", "inactive") })
+			await(t, "a to agree", func() error { return holds(t, a, "client", "x", "inactive") })
+			require.NoError(t, holds(t, store, "client", "x", "inactive"))
+		})
+	}
+}
+
+// What a broker deleted shortly before the loss does not stay, although one that had not
+// heard of that writes it back; what somebody makes anew does.
+func TestMirror_DeletesAgainWhatComesBack(t *testing.T) {
+	t.Parallel()
 	store := newStore()
-	a, b := newBroker(t, store), newBroker(t, store)
-	put(t, a, "key", "root", "secret")
-	put(t, a, "client", "x", "active")
-	require.NoError(t, holds(t, b, "key", "root", "secret"))
-	require.NoError(t, holds(t, b, "client", "x", "active"))
-	put(t, b, "client", "x", "inactive") // a has not read it again
+	slow := func(c *mirror.Config) { c.Refresh = time.Minute } // a hears of nothing until then
+	a, b := newBroker(t, store, slow), newBroker(t, store, slow)
+	put(t, b, "key", "root", "secret")
+	require.NoError(t, holds(t, a, "key", "root", "secret"))
+	for _, id := range []string{"ghost", "again", "kept"} {
+		version := put(t, b, "client", id, "old")
+		require.NoError(t, holds(t, a, "client", id, "old"))
+		if id != "kept" {
+			require.NoError(t, b.Delete(t.Context(), persistence.Key{Kind: "client", ID: id}, version))
+		}
+	}
 	store.wipe()
-	// b writes what it wrote itself at once, a waits with what it believes to own: that
-	// is why a reads now and then.
-	b.run(t)
-	await(t, "b's copy", func() error { return holds(t, store, "client", "x", "inactive") })
 	a.run(t)
-	await(t, "a to agree", func() error { return holds(t, a, "client", "x", "inactive") })
+	await(t, "a to have written back what it knows", func() error { return holds(t, a, "client", "kept", "old") })
+	await(t, "the sentinel", func() error { return holds(t, store, "key", "root", "secret") })
+	require.NoError(t, holds(t, store, "client", "ghost", "old"), "it cannot know better")
+	put(t, store, "client", "again", "new")
+	b.run(t)
+	await(t, "the deletion", func() error {
+		if err := holds(t, store, "client", "ghost", "old"); !errors.Is(err, persistence.ErrNotFound) {
+			return fmt.Errorf("it is there: %w", err)
+		}
+		return nil
+	})
+	require.NoError(t, holds(t, store, "client", "kept", "old"))
+	require.NoError(t, holds(t, store, "client", "again", "new"))
+	await(t, "b to answer", func() error { return holds(t, b, "client", "kept", "old") })
+	put(t, b, "client", "ghost", "old")
+	await(t, "a to know it", func() error { return holds(t, a, "client", "ghost", "old") })
+	require.False(t, b.Marks(persistence.Key{Kind: "client", ID: "ghost"}), "who makes it anew means it")
 }
 
 // What another broker deleted in good order stays deleted.

@@ -22,6 +22,9 @@ func (s *Store) Run(ctx context.Context) {
 	away, fresh, glanced := false, time.Time{}, time.Time{}
 	for ctx.Err() == nil {
 		err := s.intact(ctx)
+		if err == nil {
+			s.deleteAgain(ctx)
+		}
 		switch {
 		case errors.Is(err, ErrWiped):
 			s.restore(ctx)
@@ -105,7 +108,9 @@ func (s *Store) restore(ctx context.Context) {
 		wait  time.Duration
 		which func(persistence.Key, remembered) bool
 	}{
-		{0, func(key persistence.Key, r remembered) bool { return r.own && key != s.cfg.Sentinel }},
+		{0, func(key persistence.Key, r remembered) bool {
+			return time.Since(r.wrote) < s.young() && key != s.cfg.Sentinel
+		}},
 		{s.cfg.Settle, func(key persistence.Key, r remembered) bool { return key != s.cfg.Sentinel }},
 		{0, func(key persistence.Key, _ remembered) bool { return key == s.cfg.Sentinel }},
 	} {
@@ -121,6 +126,7 @@ func (s *Store) restore(ctx context.Context) {
 	}
 	s.mu.Lock()
 	s.wiped = false
+	s.loseMarks()
 	s.sentinel = s.copies[s.cfg.Sentinel].version
 	s.mu.Unlock()
 	s.cfg.Logger.Warn("keys and clients are in the store again", "written-by-this-broker", written, "took", time.Since(began).Round(time.Millisecond))
