@@ -61,19 +61,16 @@ func (a *AgentClients) UnregisterAll(ctx context.Context, statementID string) (i
 	return count, a.epoch.announce(ctx)
 }
 
-// Revoked are those of ids that were unregistered.
+// Revoked are those of ids that were unregistered. It reads only these: the store keeps
+// every agent that ever registered.
 func (a *AgentClients) Revoked(ctx context.Context, ids map[string]bool) (map[string]bool, error) {
-	all, err := a.shelf.all(ctx)
-	if err != nil {
-		return nil, err
-	}
 	revoked := map[string]bool{}
-	for _, k := range all {
-		if ids[k.ID] && !k.Value.Active {
+	err := a.shelf.walk(ctx, func(id string) bool { return ids[id] }, func(k kept[clientRecord]) {
+		if !k.Value.Active {
 			revoked[k.ID] = true
 		}
-	}
-	return revoked, nil
+	})
+	return revoked, err
 }
 
 func (a *AgentClients) register(ctx context.Context, name, statementID string) (id, secret string, err error) {

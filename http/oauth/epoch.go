@@ -55,10 +55,10 @@ func (e epoch) raise(ctx context.Context, least int64) error {
 }
 
 // announce is raise for a change that is done: its failure means that other brokers
-// see the change late.
+// see the change late, the latest the agents that they are connected to (changedEvery).
 func (e epoch) announce(ctx context.Context) error {
 	if err := e.raise(ctx, 0); err != nil {
-		return fmt.Errorf("oauth: done, but the other brokers may take %v to notice; repeat it: %w", fullRefresh, err)
+		return fmt.Errorf("oauth: done, but the other brokers may take a minute to notice; repeat it: %w", err)
 	}
 	return nil
 }

@@ -4,12 +4,23 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 )
 
 // fullRefresh is how long at most nothing but the epoch is looked at: then a change
 // is found even if whoever made it died before the epoch was raised.
 const fullRefresh = 10 * time.Second
+
+const (
+	// changedEvery is after how many intervals Changed is called although nothing is
+	// known to have changed: a broker that unregistered an agent may have died before it
+	// raised the epoch.
+	changedEvery = 120
+	// changedTime bounds one call of Changed, which looks at the records of all agents
+	// that are connected.
+	changedTime = 30 * time.Second
+)
 
 // Run adopts what administrators changed at other brokers, of API clients, keys and
 // authorization servers, until ctx ends. Every interval it reads one small record,
@@ -18,7 +29,12 @@ const fullRefresh = 10 * time.Second
 func (s *Server) Run(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	f := follower{s: s, looked: time.Now()}
+	f := follower{s: s, looked: time.Now(), news: make(chan struct{}, 1)}
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	if s.cfg.Changed != nil {
+		telling.Go(func() { s.tell(ctx, interval, f.news) })
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -39,7 +55,7 @@ type follower struct {
 	seen    int64     // epoch
 	looked  time.Time // at everything
 	failing bool
-	tell    int // how often Changed is still to be called
+	news    chan struct{} // holds one: something changed
 }
 
 func (f *follower) follow(ctx context.Context) error {
@@ -48,7 +64,7 @@ func (f *follower) follow(ctx context.Context) error {
 		return err
 	}
 	if now == f.seen && time.Since(f.looked) < fullRefresh {
-		return f.told(ctx)
+		return nil
 	}
 	if now == 0 && f.seen > 0 { // somebody emptied the store; nothing old came back with that
 		return f.s.epoch.raise(ctx, f.seen)
@@ -62,21 +78,47 @@ func (f *follower) follow(ctx context.Context) error {
 		return err
 	}
 	if now != f.seen {
-		f.tell = 2
+		select {
+		case f.news <- struct{}{}:
+		default:
+		}
 	}
 	f.seen, f.looked = now, began
-	return f.told(ctx)
+	return nil
 }
 
-func (f *follower) told(ctx context.Context) error {
-	if f.tell == 0 || f.s.cfg.Changed == nil {
-		return nil
+// tell calls Changed after news until it succeeds, and once more, and now and then
+// without any. It runs beside follow, which must not wait for it. Between attempts that
+// fail it leaves the store alone for as long as the last one took.
+func (s *Server) tell(ctx context.Context, interval time.Duration, news <-chan struct{}) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	left, due := 0, time.Now().Add(changedEvery*interval)
+	for failing := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-news:
+			left, due = 2, time.Now()
+		case <-ticker.C:
+		}
+		began := time.Now()
+		if began.Before(due) {
+			continue
+		}
+		bounded, cancel := context.WithTimeout(ctx, changedTime)
+		err := s.cfg.Changed(bounded)
+		cancel()
+		if err != nil {
+			due = time.Now().Add(time.Since(began))
+		} else if left = max(left-1, 0); left == 0 {
+			due = time.Now().Add(changedEvery * interval)
+		}
+		if err != nil && !failing && ctx.Err() == nil {
+			s.cfg.Logger.Warn("what administrators changed cannot be acted on, trying on", slog.Any("error", err))
+		}
+		failing = err != nil
 	}
-	if err := f.s.cfg.Changed(ctx); err != nil {
-		return err
-	}
-	f.tell--
-	return nil
 }
 
 // report says once that it fails.

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"opensessionmanager/http/oauth"
+	"opensessionmanager/persistence"
+	"opensessionmanager/persistence/memory"
 )
 
 // enrol registers an agent with a statement.
@@ -101,10 +103,70 @@ func TestServer_RunTellsOfChangesElsewhere(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); other.Run(ctx, time.Millisecond) }()
+	go func() { defer close(ended); other.Run(ctx, 20*time.Millisecond) }() // more often by itself after 2.4 s
 	require.NoError(t, w.Agents().Unregister(t.Context(), id))
 	require.Eventually(t, func() bool { return calls.Load() == 3 }, time.Minute, time.Millisecond)
 	require.Never(t, func() bool { return calls.Load() > 3 }, 50*time.Millisecond, 10*time.Millisecond)
 	cancel()
 	<-ended
+}
+
+// F36: a broker that unregistered an agent and died before it told anybody is no reason
+// for the socket to stay; nor is it that the first look fails.
+func TestServer_RunLooksNowAndThenWithoutBeingTold(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	w := newWorld(t, func(c *oauth.Config) {
+		c.Changed = func(ctx context.Context) error {
+			deadline, ok := ctx.Deadline()
+			if !ok || time.Until(deadline) < 5*time.Second {
+				t.Error("it has no time of its own")
+			}
+			if calls.Add(1) == 1 {
+				return errors.New("the store was away")
+			}
+			return nil
+		}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.Run(ctx, time.Millisecond) }()
+	awaitTrue(t, "the look to be repeated", func() bool { return calls.Load() >= 3 })
+	cancel()
+	<-ended
+}
+
+// walked is a store that can walk, as Consul's, and counts what it reads for that.
+type walked struct {
+	persistence.Store
+	read atomic.Int64
+}
+
+func (w *walked) Walk(ctx context.Context, kind string, want func(string) bool, each func([]persistence.Record) error) error {
+	return persistence.Walk(ctx, w.Store, kind, want, func(page []persistence.Record) error {
+		w.read.Add(int64(len(page)))
+		return each(page)
+	})
+}
+
+// Who is connected is asked about, not every agent that there ever was.
+func TestAgents_RevokedReadsOnlyThoseAskedFor(t *testing.T) {
+	t.Parallel()
+	store := &walked{Store: memory.New()}
+	w := join(t, store)
+	statement, err := w.Statements().Generate(t.Context(), "1")
+	require.NoError(t, err)
+	ids := map[string]bool{}
+	for i := range 30 {
+		id, _ := w.enrol(t, statement)
+		if i < 3 {
+			ids[id] = true
+			require.NoError(t, w.Agents().Unregister(t.Context(), id))
+		}
+	}
+	store.read.Store(0)
+	revoked, err := w.Agents().Revoked(t.Context(), ids)
+	require.NoError(t, err)
+	require.Equal(t, ids, revoked)
+	require.EqualValues(t, 3, store.read.Load())
 }

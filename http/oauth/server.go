@@ -22,7 +22,9 @@ type Config struct {
 	Logger *slog.Logger
 	Now    func() time.Time
 	// Changed is called by Run after administrators changed something, on whatever
-	// broker, until it returns nil, and once more: what was under way is seen then. Nil is none.
+	// broker, until it returns nil, and once more: what was under way is seen then. It is
+	// also called after every 120 intervals, for a change that nobody was told of. It has
+	// half a minute. Nil is none.
 	Changed func(context.Context) error
 	// Audit is told of refusals, registrations and connections; nil: there is only the log.
 	Audit *audit.Trail

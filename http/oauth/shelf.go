@@ -24,8 +24,6 @@ type kept[T any] struct {
 	stored  []byte
 }
 
-const scanPage = 500
-
 func (s shelf[T]) load(ctx context.Context, id string) (kept[T], error) {
 	record, err := s.store.Load(ctx, persistence.Key{Kind: s.kind, ID: id})
 	if err != nil {
@@ -128,26 +126,27 @@ func (s shelf[T]) remove(ctx context.Context, id string) error {
 }
 
 // all returns every record in ascending order of id.
-func (s shelf[T]) all(ctx context.Context) ([]kept[T], error) {
-	var found []kept[T]
-	after := ""
-	for {
-		page, err := s.store.Scan(ctx, s.kind, after, scanPage)
-		if err != nil {
-			return nil, fmt.Errorf("oauth: list %s: %w", s.kind, err)
-		}
-		if len(page) == 0 {
-			return found, nil
-		}
+func (s shelf[T]) all(ctx context.Context) (found []kept[T], err error) {
+	err = s.walk(ctx, nil, func(k kept[T]) { found = append(found, k) })
+	return found, err
+}
+
+// walk hands each record that is wanted, nil for all, to each in ascending order of id.
+func (s shelf[T]) walk(ctx context.Context, want func(id string) bool, each func(kept[T])) error {
+	err := persistence.Walk(ctx, s.store, s.kind, want, func(page []persistence.Record) error {
 		for _, record := range page {
 			k, err := s.decode(record)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			found = append(found, k)
+			each(k)
 		}
-		after = page[len(page)-1].Key.ID
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("oauth: list %s: %w", s.kind, err)
 	}
+	return nil
 }
 
 func (s shelf[T]) decode(record persistence.Record) (kept[T], error) {
