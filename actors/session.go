@@ -351,8 +351,10 @@ func (g *sessionGrain) adopt(ctx actor.Context, out session.Outcome, replyTo *ac
 	g.publish(ctx, replyTo)
 }
 
+// armDeadline has the grain told when the state is over, unless it will be. What should
+// have rung by now may have been dropped with everything else that needed the store.
 func (g *sessionGrain) armDeadline() {
-	if g.now.Deadline.IsZero() || g.now.Deadline.Equal(g.armed) {
+	if g.now.Deadline.IsZero() || g.now.Deadline.Equal(g.armed) && g.armed.After(g.deps.Clock.Now()) {
 		return
 	}
 	g.armed = g.now.Deadline
