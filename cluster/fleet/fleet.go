@@ -192,6 +192,7 @@ func (f *Fleet) onView(now *membership.View) {
 		return
 	}
 	f.cfg.Logger.Info("the fleet changed", "epoch", now.Epoch, "brokers", len(now.Members), "protocol", now.Protocol)
+	f.dismiss(before, now)
 	f.greet(before, now)
 	f.lookup.endForeign(now)
 	close(closing)

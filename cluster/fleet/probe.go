@@ -59,13 +59,17 @@ func (f *Fleet) judge(m membership.Member, answer any) error {
 	if !ok || pong.GetMemberId() != m.ID {
 		return fmt.Errorf("fleet: %s: %w: another one answers there", m.Address, membership.ErrGone)
 	}
+	var says []error
 	if pong.GetEpoch() != f.source.Current().Epoch {
-		return fmt.Errorf("fleet: %s: %w", m.Address, membership.ErrOtherEpoch)
+		says = append(says, membership.ErrOtherEpoch)
 	}
 	if pong.GetConfirmed() {
-		return fmt.Errorf("fleet: %s: %w", m.Address, membership.ErrConfirmed)
+		says = append(says, membership.ErrConfirmed)
 	}
-	return nil
+	if len(says) == 0 {
+		return nil
+	}
+	return fmt.Errorf("fleet: %s: %w", m.Address, errors.Join(says...))
 }
 
 // confirmed says whether the registry itself confirms this broker's view. A source
@@ -101,6 +105,17 @@ func (f *Fleet) knock(ctx context.Context, address string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %w", membership.ErrStranger, err)
+}
+
+// dismiss tells those who are no longer in the view, by the epoch of the envelope, that
+// there is a newer one. One that was removed alive and is cut off from the registry would
+// learn it from its next probe only, and answer for the fleet until then.
+func (f *Fleet) dismiss(before, now *membership.View) {
+	for _, m := range before.Members {
+		if m.ID != f.self.ID && !now.Has(m.ID) {
+			f.post(m.Address, &messages.Envelope{Actor: courierName}, &messages.Ping{}, 0)
+		}
+	}
 }
 
 // greet looks whether anybody listens where members that are new to this broker should

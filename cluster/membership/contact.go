@@ -31,12 +31,21 @@ func (k *Keeper) Contact() error {
 // Confirmed implements Registered.
 func (k *Keeper) Confirmed() bool {
 	at := k.confirmed.Load()
-	return at != nil && age(k.opt.Now(), *at) <= k.opt.TTL*2/3
+	return at != nil && age(k.opt.Now(), *at) <= k.opt.lately()
 }
 
+// lately is for how long a confirmation by the registry is told to others.
+func (o Options) lately() time.Duration { return o.TTL * 2 / 3 }
+
+// majority says whether enough others confirm the view while the registry is down for all.
+// That it serves one of them is known for some time before it counts: when it comes back it
+// serves one broker a moment before the next.
 func (k *Keeper) majority(now time.Time) bool {
 	agree := 1
 	for _, p := range k.probes {
+		if !p.served.IsZero() && age(now, p.served) <= k.opt.TTL && age(now, p.servedSince) >= k.opt.lately() {
+			return false // it is this broker that is cut off, whoever else is with it
+		}
 		if !p.confirmed.IsZero() && age(now, p.confirmed) <= k.opt.TTL {
 			agree++
 		}

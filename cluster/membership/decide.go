@@ -216,7 +216,7 @@ func (s *situation) dead(d *document) (id, why string) {
 		}
 		patience := hesitate
 		if !s.probes[m.ID].gone { // it may only be slow, or its new connection is
-			patience = max(hesitate, s.patience)
+			patience += s.patience
 		}
 		if since, ok := s.suspects[m.ID]; ok && s.now.Sub(since) >= patience {
 			return m.ID, "its connection is lost and it does not answer"

@@ -56,6 +56,13 @@ func (s *situation) lose(id string) {
 	s.probes[id] = probed{failures: 2, at: noon, before: ago(150 * time.Millisecond)}
 }
 
+// isolate makes nobody answer whom the registry still sees.
+func (s *situation) isolate(since time.Duration) {
+	for _, id := range []string{"b", "c"} {
+		s.suspects[id], s.probes[id] = ago(since), probed{failures: 2, at: noon}
+	}
+}
+
 // ended makes the latest probe of a member prove that its process is no more.
 func (s *situation) ended(id string) {
 	p := s.probes[id]
@@ -136,9 +143,13 @@ func TestDecide_Table(t *testing.T) {
 			s.suspects["c"], s.probes["c"] = noon, probed{failures: 2, at: noon}
 		}, nil},
 		"but after some hesitation": {func(s *situation) {
-			s.suspects["b"], s.probes["b"] = ago(time.Second), probed{failures: 2, at: noon}
-			s.suspects["c"], s.probes["c"] = ago(time.Second), probed{failures: 2, at: noon}
+			s.isolate(s.patience + s.isolation)
 		}, []string{"a", "c"}},
+		"longer than those hesitate who reach somebody: they are to go on": {func(s *situation) { s.isolate(s.patience + s.isolation - 1) }, nil},
+		"also when it is proven that one of them is gone": {func(s *situation) {
+			s.isolate(s.isolation - 1)
+			s.ended("b")
+		}, nil},
 		"a leaver is removed at once, before the dead": {func(s *situation) {
 			s.lose("b")
 			s.left["c"], s.removal = true, noon

@@ -53,16 +53,8 @@ func TestKeeper_RemovesALivingMemberThatTheRegistryMissesForLong(t *testing.T) {
 		defer cancel()
 		_ = cut.Leave(ctx)
 	})
-	confirmedBy := func(k *membership.Keeper) membership.Probe {
-		return func(context.Context, membership.Member) error {
-			if k.Confirmed() {
-				return membership.ErrConfirmed
-			}
-			return nil
-		}
-	}
-	require.NoError(t, stays.Join(t.Context(), member("stays"), confirmedBy(cut)))
-	require.NoError(t, cut.Join(t.Context(), member("cut"), confirmedBy(stays)))
+	require.NoError(t, stays.Join(t.Context(), member("stays"), speaking(map[string]*membership.Keeper{"cut": cut})))
+	require.NoError(t, cut.Join(t.Context(), member("cut"), speaking(map[string]*membership.Keeper{"stays": stays})))
 	await(t, "both", func() bool { return len(stays.Current().Members) == 2 })
 	line.Cut()
 	await(t, "contact to be lost", func() bool { return cut.Contact() != nil })
@@ -79,4 +71,49 @@ func TestKeeper_RemovesALivingMemberThatTheRegistryMissesForLong(t *testing.T) {
 			return false
 		}
 	})
+}
+
+// speaking is a probe among some brokers, as package fleet does it.
+func speaking(all map[string]*membership.Keeper) membership.Probe {
+	return func(_ context.Context, m membership.Member) error {
+		if all[m.ID].Confirmed() {
+			return membership.ErrConfirmed
+		}
+		return nil
+	}
+}
+
+// F5, F19, promises 2 and 3: two of three brokers share an agent of Consul that is dead.
+// They confirm each other, and must not go by that: the third goes on without them.
+func TestKeeper_TwoThatAreCutOffTogetherLoseContact(t *testing.T) {
+	t.Parallel()
+	o := quick(t)
+	o.TTL *= 2 // time for a busy machine, until the two are removed
+	registry := membership.NewMemory(o.TTL)
+	all, lines := map[string]*membership.Keeper{}, map[string]*membership.Line{}
+	for _, id := range []string{"a", "b", "c"} {
+		lines[id] = registry.Connect()
+		all[id] = membership.New(lines[id], o)
+	}
+	for id, k := range all {
+		require.NoError(t, k.Join(t.Context(), member(id), speaking(all)))
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			defer cancel()
+			_ = k.Leave(ctx)
+		})
+	}
+	for _, k := range all {
+		await(t, "one view", func() bool { return len(k.Current().Members) == 3 })
+	}
+	lines["b"].Cut()
+	lines["c"].Cut()
+	await(t, "b to lose contact", func() bool { return all["b"].Contact() != nil })
+	await(t, "c to lose contact", func() bool { return all["c"].Contact() != nil })
+	require.NoError(t, all["a"].Contact())
+	require.Len(t, all["a"].Current().Members, 3, "long before anybody goes on without them")
+	lines["a"].Cut()
+	for id, k := range all {
+		await(t, "contact by all: now nobody goes on without "+id, func() bool { return k.Contact() == nil })
+	}
 }

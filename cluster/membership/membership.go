@@ -45,7 +45,8 @@ var (
 // that wraps ErrOtherEpoch says that the member lives but does not confirm the epoch
 // of this broker's view. ErrConfirmed does not confirm it either: the registry serves, so
 // that a broker which it does not serve is the one that is cut off, soon removed, and may
-// not go by the word of others. One that wraps ErrGone says that its process has ended: its
+// not go by the word of others, of those neither that are cut off with it. An error may
+// wrap both. One that wraps ErrGone says that its process has ended: its
 // machine refuses connections to its port, or another process answers there.
 type Probe func(ctx context.Context, m Member) error
 

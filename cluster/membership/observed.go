@@ -40,6 +40,22 @@ type probing struct {
 	running   bool
 	next      time.Time // not before
 	confirmed time.Time // when it was asked for its latest word for the current epoch
+	// It says that the registry confirms the view there: since when, without a word to the
+	// contrary, and when it said so last.
+	servedSince, served time.Time
+}
+
+// hear takes what a probe said of the registry.
+func (p *probing) hear(failure error, now time.Time, ttl time.Duration) {
+	switch {
+	case errors.Is(failure, ErrConfirmed):
+		if now.Sub(p.served) > ttl {
+			p.servedSince = now
+		}
+		p.served = now
+	case failure == nil, errors.Is(failure, ErrOtherEpoch), errors.Is(failure, ErrGone):
+		p.servedSince, p.served = time.Time{}, time.Time{}
+	}
 }
 
 func newObserved() observed {
@@ -161,11 +177,13 @@ func latestRemoval(held, next *document, latest, now time.Time) time.Time {
 }
 
 // settleProbe takes the outcome of a probe.
-func (o *observed) settleProbe(id string, failure error, confirmed bool, sent, now time.Time, again, later time.Duration) {
+func (o *observed) settleProbe(id string, failure error, confirmed bool, sent, now time.Time, opt Options) {
+	again, later := opt.ProbeTimeout, opt.Grace
 	p := o.probes[id]
 	if p == nil {
 		return // no member any more
 	}
+	p.hear(failure, now, opt.TTL)
 	p.running, p.before, p.at, p.gone = false, p.at, now, errors.Is(failure, ErrGone)
 	if confirmed {
 		p.confirmed = sent

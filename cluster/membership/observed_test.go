@@ -1,6 +1,8 @@
 package membership
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -42,4 +44,55 @@ func TestObserved_WhoWasRemovedCastsNoDoubtOnItsSuccessor(t *testing.T) {
 	after.Gone = []gone{{ID: "old"}}
 	require.Empty(t, listed(after, "new", "old"))
 	require.Empty(t, listed(after, "old"), "an answer from before the new one was listed")
+}
+
+// Brokers that are cut off from the registry together have no contact by each other's
+// word while another one says that it serves. When it is down for all they do, and when it
+// comes back it may serve one broker a moment before the next.
+func TestObserved_WhoIsCutOffDoesNotGoByTheWordOfThoseCutOffWithIt(t *testing.T) {
+	t.Parallel()
+	o := Options{}.withDefaults()
+	word := func(at time.Duration, id string, says error) func(*Keeper) {
+		return func(k *Keeper) {
+			k.settleProbe(id, says, says == nil, noon.Add(at), noon.Add(at), o)
+		}
+	}
+	both := errors.Join(ErrOtherEpoch, ErrConfirmed)
+	second := time.Second
+	for name, c := range map[string]struct {
+		words   []func(*Keeper) // of b, cut off too, and a
+		at      time.Duration
+		contact bool
+	}{
+		"the registry is down for all":     {[]func(*Keeper){word(3*second, "b", nil), word(3*second, "a", nil)}, 3 * second, true},
+		"a is silent":                      {[]func(*Keeper){word(3*second, "b", nil), word(3*second, "a", context.DeadlineExceeded)}, 3 * second, true},
+		"it serves a":                      {[]func(*Keeper){word(second, "a", ErrConfirmed), word(3*second, "b", nil), word(3*second, "a", ErrConfirmed)}, 3 * second, false},
+		"it serves a, which has gone on":   {[]func(*Keeper){word(second, "a", ErrConfirmed), word(3*second, "b", nil), word(3*second, "a", both)}, 3 * second, false},
+		"it served a, which is silent now": {[]func(*Keeper){word(second, "a", ErrConfirmed), word(2*second, "a", ErrConfirmed), word(3*second, "b", nil), word(3*second, "a", context.DeadlineExceeded)}, 3 * second, false},
+		"and for long": {[]func(*Keeper){word(second, "a", ErrConfirmed), word(2*second, "a", ErrConfirmed),
+			word(6*second, "b", nil), word(6*second, "a", context.DeadlineExceeded)}, 6 * second, true},
+		"or gone":            {[]func(*Keeper){word(second, "a", ErrConfirmed), word(3*second, "b", nil), word(3*second, "a", ErrGone)}, 3 * second, true},
+		"it ceased to serve": {[]func(*Keeper){word(second, "a", ErrConfirmed), word(3*second, "b", nil), word(3*second, "a", nil)}, 3 * second, true},
+		"it serves a again, a moment ago": {[]func(*Keeper){word(second, "a", ErrConfirmed), word(9*second, "a", nil), word(9*second, "b", nil),
+			word(10*second, "a", ErrConfirmed)}, 11 * second, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			now := noon
+			o := o
+			o.Now = func() time.Time { return now }
+			k := New(NewMemory(o.TTL).Connect(), o)
+			k.phase, k.held = member, doc(7, "a", "b", "self")
+			k.probes["a"], k.probes["b"] = &probing{}, &probing{}
+			for _, w := range c.words {
+				w(k)
+			}
+			now = noon.Add(c.at)
+			if c.contact {
+				require.NoError(t, k.Contact())
+			} else {
+				require.ErrorIs(t, k.Contact(), ErrNoContact)
+			}
+		})
+	}
 }

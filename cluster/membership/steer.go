@@ -159,7 +159,7 @@ func (k *Keeper) ask(m Entry, now time.Time) {
 		cancel()
 		k.mu.Lock()
 		same := err == nil && k.held == held
-		k.settleProbe(m.ID, err, same, now, k.opt.Now(), k.opt.ProbeTimeout, k.opt.Grace)
+		k.settleProbe(m.ID, err, same, now, k.opt.Now(), k.opt)
 		fate := unchanged
 		if errors.Is(err, ErrStranger) { // waiting does not help a broker that wants to join
 			fate = k.refuse(fmt.Errorf("member %s: %w", m.ID, err))

@@ -1,0 +1,43 @@
+//go:build !race
+
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"opensessionmanager/cluster/membership"
+)
+
+// Promises 2 and 3: a broker that the others go on without, alive and cut off from the
+// registry, learns it from them at once, not from its next probe.
+func TestView_WhoIsRemovedAliveIsTold(t *testing.T) {
+	t.Parallel()
+	const never = time.Hour // on its own account it notices nothing
+	registry := membership.NewMemory(never)
+	lines := []*membership.Line{registry.Connect(), registry.Connect()}
+	all := fellows(t, 2, func(i int, c *Config) {
+		c.Source = membership.New(lines[i], membership.Options{TTL: never, Heartbeat: 15 * time.Second, Settle: time.Millisecond, Logger: c.Logger})
+	})
+	stays, removed := all[0], all[1]
+	lines[1].Cut()
+	t.Cleanup(lines[1].Mend)
+	require.NoError(t, removed.Contact())
+	var view map[string]any
+	require.NoError(t, json.Unmarshal(registry.Document(), &view))
+	view["epoch"] = stays.View().Epoch + 1
+	for _, m := range view["members"].([]any) {
+		if m.(map[string]any)["id"] == stays.Self().ID {
+			view["members"] = []any{m}
+		}
+	}
+	data, err := json.Marshal(view)
+	require.NoError(t, err)
+	registry.Put(data)
+	await(t, "it to know", func() bool { return errors.Is(removed.Contact(), ErrBehind) })
+	require.NoError(t, stays.Contact())
+}
