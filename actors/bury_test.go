@@ -61,3 +61,24 @@ func TestFound_SessionMadeWithoutUsIsForgottenAtOnce(t *testing.T) {
 	h.report()
 	w.awaitState("console", ready)
 }
+
+// What was removed is not remembered for ever, also by a broker that has nobody to tell.
+func TestRoster_ForgetsWhatItRemovedLongAgo(t *testing.T) {
+	t.Parallel()
+	for name, past := range map[string]time.Duration{"long ago": graveTime + purgeEvery, "just now": graveTime / 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.deps.Roster.tell(&publishSession{view: viewOf("a", 5)})
+			w.deps.Roster.tell(&removeSession{"a"})
+			require.NoError(t, w.deps.Roster.DropLoaded(nil)) // behind it
+			for at := time.Duration(0); at <= past; at += purgeEvery {
+				w.clock.Advance(purgeEvery)
+				require.NoError(t, w.deps.Roster.DropLoaded(nil))
+			}
+			o := newOther(w)
+			o.tell(&messages.RosterPage{From: "other", Sequence: 1, Sessions: []*messages.SessionView{viewOf("a", 5)}, Last: true})
+			require.Equal(t, past > graveTime, o.shows("a") != nil)
+		})
+	}
+}

@@ -23,10 +23,7 @@ const (
 	heartbeat  = 200 * time.Millisecond
 	staleAfter = time.Second
 	ackWait    = 1500 * time.Millisecond
-	// graveTime is how long a removed object is remembered, so that an older picture of
-	// it, on its way through another broker, does not bring it back.
-	graveTime = 10 * time.Minute
-	pageSize  = 500
+	pageSize   = 500
 	// soon is when a broker is asked again that does not know of this one yet.
 	soon = 10 * time.Millisecond
 	// tailTime is how long another broker's updates are kept. If it dies, each survivor
@@ -83,11 +80,7 @@ type replication struct {
 	graves   map[string]grave     // by kind and id
 	doubts   int                  // brokers that are gone, and what they answered last is not known
 	ticking  bool
-}
-
-type grave struct {
-	version int64
-	until   time.Time
+	purging  bool // the clock was told when to look at the graves
 }
 
 type rosterTick struct{}
@@ -162,11 +155,6 @@ func (r *rosterActor) onTick(ctx actor.Context) {
 	for sequence, at := range p.sent {
 		if now.Sub(at) > staleAfter { // its acknowledgement proves nothing any more
 			delete(p.sent, sequence)
-		}
-	}
-	for key, g := range p.graves {
-		if now.After(g.until) {
-			delete(p.graves, key)
 		}
 	}
 	r.judge()
@@ -289,43 +277,6 @@ func (r *rosterActor) onUpdate(ctx actor.Context, m *messages.RosterUpdate) {
 
 func isEmpty(m *messages.RosterUpdate) bool {
 	return len(m.GetSessions())+len(m.GetServers())+len(m.GetRemovedSessions())+len(m.GetRemovedServers()) == 0
-}
-
-// take puts pictures of other brokers on the roster, unless they are older than what
-// is known or what was removed.
-func (r *rosterActor) take(ctx actor.Context, sessions []*messages.SessionView, servers []*messages.ServerView) {
-	for _, v := range sessions {
-		if v.GetVersion() > r.replication.graves["session/"+v.GetId()].version {
-			r.builder.PutSession(v)
-		}
-	}
-	for _, v := range servers {
-		if v.GetVersion() > r.replication.graves["server/"+v.GetId()].version && r.builder.PutServer(v) {
-			ctx.Send(r.deps.Placer, v)
-		}
-	}
-}
-
-// drop forgets what another broker removed, unless something newer is known.
-func (r *rosterActor) drop(ctx actor.Context, sessions, servers []*messages.Removal) {
-	snapshot := r.builder.Snapshot()
-	for _, gone := range sessions {
-		r.bury("session/", gone)
-		if known, ok := snapshot.Session(gone.GetId()); ok && known.View.GetVersion() <= gone.GetVersion() {
-			r.builder.RemoveSession(gone.GetId())
-		}
-	}
-	for _, gone := range servers {
-		r.bury("server/", gone)
-		if known, ok := snapshot.Server(gone.GetId()); ok && known.View.GetVersion() <= gone.GetVersion() {
-			r.builder.RemoveServer(gone.GetId())
-			ctx.Send(r.deps.Placer, &serverGone{gone.GetId()})
-		}
-	}
-}
-
-func (r *rosterActor) bury(kind string, gone *messages.Removal) {
-	r.replication.graves[kind+gone.GetId()] = grave{gone.GetVersion(), r.deps.Clock.Now().Add(graveTime)}
 }
 
 func (r *rosterActor) pull(ctx actor.Context, other *replica, page *messages.RosterPull) {

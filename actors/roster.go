@@ -132,7 +132,7 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		if known, ok := r.builder.Snapshot().Session(m.id); ok {
 			version = known.View.GetVersion()
 		}
-		r.remove(&r.replication.out.RemovedSessions, "session/", m.id, version)
+		r.remove(ctx, &r.replication.out.RemovedSessions, "session/", m.id, version)
 		r.builder.RemoveSession(m.id)
 		r.later(ctx, nil, nil)
 	case *dropLoaded:
@@ -144,7 +144,7 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		r.later(ctx, ctx.Sender(), &dropped{})
 	case *removeServer:
 		if known, ok := r.builder.Snapshot().Server(m.id); ok {
-			r.remove(&r.replication.out.RemovedServers, "server/", m.id, known.View.GetVersion())
+			r.remove(ctx, &r.replication.out.RemovedServers, "server/", m.id, known.View.GetVersion())
 		}
 		r.builder.RemoveServer(m.id)
 		ctx.Send(r.deps.Placer, &serverGone{m.id})
@@ -163,6 +163,8 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		r.onPullAgain(ctx, m)
 	case *rosterTick:
 		r.onTick(ctx)
+	case *purgeTick:
+		r.onPurge(ctx)
 	case *doubtSettled:
 		r.onDoubtSettled()
 	case *flush:
@@ -210,10 +212,10 @@ func (r *rosterActor) publish(ctx actor.Context) {
 }
 
 // remove remembers what is gone and tells the others.
-func (r *rosterActor) remove(out *[]*messages.Removal, kind, id string, version int64) {
+func (r *rosterActor) remove(ctx actor.Context, out *[]*messages.Removal, kind, id string, version int64) {
 	gone := &messages.Removal{Id: id, Version: version}
 	*out = append(*out, gone)
-	r.bury(kind, gone)
+	r.bury(ctx, kind, gone)
 }
 
 // unhandled: a message nobody expected is a mistake of ours, never silent.
