@@ -111,7 +111,10 @@ func (g *queueGrain) giveUp(self *actor.PID, _ *messages.Refusal) {
 func (g *queueGrain) onEnqueue(ctx actor.Context, m *messages.EnqueueSession) {
 	id := m.GetPlace().GetSessionId()
 	if known := g.entries[id]; known != nil {
-		known.left = false // it asks again after a reload
+		known.left = false                  // it asks again after a reload
+		if known.waits && !m.GetResumed() { // it was not told, or that was lost
+			g.deps.Peers.Tell(messages.KindSession, id, &messages.PlacementQueued{SessionId: id}, nil)
+		}
 		return
 	}
 	entry := &queued{place: m.GetPlace(), since: m.GetEnqueuedUnixMs(), resumed: m.GetResumed()}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"github.com/stretchr/testify/require"
 
 	"opensessionmanager/actors/session"
@@ -83,4 +84,44 @@ func TestQueue_TakesInAfterAFailedLaunch(t *testing.T) {
 	h.set(func(h *host) { h.silent = false })
 	w.ask(messages.KindServer, "a", &messages.OpenServer{ServerId: "a"})
 	await(t, "the session to be placed again", func() error { w.clock.Advance(time.Second); return stateIs(w, "s-1", ready) })
+}
+
+// The queue has taken it in and its word of that was lost: who asks again is told again.
+func TestQueue_TellsAgainThatItHasASession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.between()
+	n.loseNext(&messages.PlacementQueued{})
+	future := actor.NewFuture(w.deps.System, 10*time.Second)
+	w.peers.Tell(messages.KindSession, "s-1", &messages.CreateSession{SessionId: "s-1",
+		Spec: &messages.SessionSpec{Owner: "ann", Type: messages.SessionType_SESSION_TYPE_VIRTUAL, EnqueueRequest: true}}, future.PID())
+	<-n.lost
+	w.wakes(messages.KindSession, "s-1")
+	answer, err := future.Result()
+	require.NoError(t, err)
+	require.IsType(t, &messages.SessionView{}, answer)
+	require.Equal(t, string(session.Queued), w.record("s-1").GetState())
+}
+
+// An accepted session seeks another host and the queue's word is lost: its time for that
+// is not over while it stands in the queue.
+func TestQueue_TellsAgainThatItHasASessionThatSeeksAnotherHost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.between()
+	h := w.host("a")
+	h.silent = true
+	h.connect()
+	w.accepted("s-1", "ann", enqueued)
+	w.ask(messages.KindServer, "a", &messages.CloseServer{ServerId: "a", Force: true})
+	n.loseNext(&messages.PlacementQueued{})
+	w.peers.Tell(messages.KindSession, "s-1", &messages.SessionLaunchFailed{SessionId: "s-1", ServerId: "a", Code: messages.AgentFailed, Message: "no"}, nil)
+	<-n.lost
+	w.wakes(messages.KindSession, "s-1")
+	await(t, "the session to wait", func() error {
+		if s := w.record("s-1"); s.GetState() != string(session.Queued) {
+			return fmt.Errorf("%v", s)
+		}
+		return nil
+	})
 }
