@@ -42,6 +42,8 @@ type serverGrain struct {
 	client   string     // the agent client that opened it
 	instance string     // of the agent process behind it
 	boot     string
+	heard    time.Time // when the link was last heard of
+	asking   time.Time // when a link on another broker was asked whether it lives
 	rebooted bool      // the agent's first report after a boot is still to come
 	away     time.Time // since when there is no link
 	lost     bool      // away for longer than the grace time

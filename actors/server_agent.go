@@ -46,6 +46,7 @@ func foreign(owner, client string) bool { return owner != "" && client != "" && 
 
 func (g *serverGrain) onProbed(ctx actor.Context, m *messages.DescribeResponse) {
 	alive := m.GetResult().GetSuccess()
+	g.heard = g.deps.Clock.Now()
 	if m.GetRequestId() == g.proof && g.proof != "" {
 		g.onProof(ctx, m.GetSequence() > 0) // an answer that the link made up has no number
 		return
@@ -73,7 +74,7 @@ func (g *serverGrain) attach(ctx actor.Context, m *messages.AgentAttached, sende
 		ctx.Unwatch(g.link)
 		ctx.Send(g.link, &messages.LinkReplaced{})
 	}
-	ctx.Watch(m.GetLink())                   // also one that ended before we knew of it says so
+	ctx.Watch(m.GetLink())                   // also one that ended before we knew of it says so, if it is of this broker
 	if g.instance != hello.GetInstanceId() { // the reply counter is the agent process's
 		clear(g.ended)
 		g.srv.Slots(func(s *server.Slot) { s.LastReply = 0 })
@@ -84,6 +85,8 @@ func (g *serverGrain) attach(ctx actor.Context, m *messages.AgentAttached, sende
 	g.lost, g.successor, g.probe, g.askers, g.asked = false, "", "", nil, false
 	clear(g.inflight)
 	clear(g.sent)
+	g.heard = g.deps.Clock.Now()
+	g.listenLater()
 	g.srv.MachineID, g.srv.Reachable = hello.GetMachineId(), true
 	g.srv.Load = cmp.Or(hello.GetLoad(), g.srv.Load)                            // absent where a link found a new owner; a report follows
 	if hello.GetFacts() != nil && !proto.Equal(hello.GetFacts(), g.srv.Facts) { // else the stored ones stay, and are kept once

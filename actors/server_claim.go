@@ -17,7 +17,7 @@ type claim struct {
 	sender  *actor.PID
 	request string          // of the probe, if it is this server's agent that is asked
 	elders  map[string]bool // other servers that are asked
-	due     time.Time       // when those are not waited for any more
+	due     time.Time       // when nobody's answer is waited for any more
 }
 
 // onClaimed: another agent process claims this identity. The socket may be a dead
@@ -27,8 +27,11 @@ func (g *serverGrain) onClaimed(ctx actor.Context, m *messages.AgentAttached, se
 		g.turnAway(ctx, m, sender, g.id, "another agent claims this identity at the same time")
 		return
 	}
-	g.claim = &claim{hello: m, sender: sender, request: newRequestID()}
+	// The link answers within Probe, in the agent's place if need be, unless it ended on
+	// another broker and its last word was lost.
+	g.claim = &claim{hello: m, sender: sender, request: newRequestID(), due: g.deps.Clock.Now().Add(2 * g.deps.Config.Probe)}
 	g.describe(ctx, g.claim.request)
+	g.arm(g.claim.due)
 }
 
 func (g *serverGrain) onClaimProbed(ctx actor.Context, request string, alive bool) {
@@ -85,7 +88,7 @@ func (g *serverGrain) onKept(ctx actor.Context, m *messages.ServerKept) {
 // onClaimDue lets in who was not answered for.
 func (g *serverGrain) onClaimDue(ctx actor.Context, now time.Time) {
 	claim := g.claim
-	if claim == nil || claim.due.IsZero() {
+	if claim == nil {
 		return
 	}
 	if now.Before(claim.due) {

@@ -205,6 +205,7 @@ func (g *serverGrain) onDeadline(ctx actor.Context, m *messages.DeadlineReached)
 		g.arm(next)
 	}
 	g.onClaimDue(ctx, now)
+	g.listen(ctx, now)
 	if g.link == nil && g.record != nil && g.successor != "" {
 		g.endForSuccessor()
 	} else if g.link == nil && g.record != nil {

@@ -45,7 +45,7 @@ func (g *serverGrain) onReported(ctx actor.Context, m *messages.AgentReported, s
 	if !g.link.Equal(m.GetLink()) {
 		return // an older socket's
 	}
-	g.asked = false
+	g.asked, g.heard = false, g.deps.Clock.Now()
 	report := m.GetReport()
 	if facts := report.GetFacts(); facts != nil && proto.Size(facts) <= maxFacts && !proto.Equal(facts, g.srv.Facts) {
 		g.srv.Facts = facts

@@ -327,3 +327,35 @@ func TestTrap_ConnectingToASilentMachineEndsSoon(t *testing.T) {
 	t.Logf("given up after %v", time.Since(began).Round(time.Millisecond))
 	require.Less(t, time.Since(began), 15*time.Second)
 }
+
+// A link ended, and its word of that to the server's grain on another broker was lost: who
+// sends it commands is told, else these would wait for answers that nobody gives.
+func TestCourier_ACommandForALinkThatEndedIsAnswered(t *testing.T) {
+	t.Parallel()
+	all := fellows(t, 2, nil)
+	a, b := all[0], all[1]
+	link := actor.NewPID(b.Address(), "ended")
+	command := func(name string) any {
+		asker := &asking{answers: make(chan answer, 100)}
+		self, _ := a.system.ProcessRegistry.Add(asker, name+a.system.ProcessRegistry.NextId())
+		defer a.system.ProcessRegistry.Remove(self)
+		var got any
+		await(t, "an answer", func() bool { // what waits for a connection that fails is lost
+			a.system.Root.RequestWithCustomSender(link, &messages.AgentFrame{}, self)
+			select {
+			case first := <-asker.answers:
+				got = first.msg
+				return true
+			case <-time.After(time.Second):
+				return false
+			}
+		})
+		return got
+	}
+	detached, ok := command("grain").(*messages.AgentDetached)
+	require.True(t, ok)
+	require.True(t, link.Equal(detached.GetLink()), "%v", detached)
+	refusal, ok := command(askName).(*messages.Refusal)
+	require.True(t, ok, "a client that waits needs a refusal")
+	require.Equal(t, messages.CodeUnreachable, refusal.GetCode())
+}

@@ -119,9 +119,26 @@ func (c courier) deliver(ctx actor.Context, env *messages.Envelope) {
 		c.refuse(ctx, env, messages.CodeInvalid, "this actor takes no messages from other brokers")
 	default:
 		target := actor.NewPID(c.f.system.Address(), env.GetActor())
+		if _, ok := msg.(*messages.AgentFrame); ok && c.linkEnded(ctx, env, target) {
+			return
+		}
 		target.RequestId = env.GetRequest()
 		ctx.RequestWithCustomSender(target, msg, env.GetSender())
 	}
+}
+
+// linkEnded answers a command for an agent whose link is no more: the link told its server
+// so, and that was lost between the brokers.
+func (c courier) linkEnded(ctx actor.Context, env *messages.Envelope, link *actor.PID) bool {
+	if _, lives := c.f.system.ProcessRegistry.GetLocal(link.GetId()); lives {
+		return false
+	}
+	if asker := env.GetSender(); strings.HasPrefix(asker.GetId(), askName) {
+		c.refuse(ctx, env, messages.CodeUnreachable, "the agent's connection was lost")
+	} else if asker != nil {
+		ctx.Send(asker, &messages.AgentDetached{Link: link, Reason: "its link had ended"})
+	}
+	return true
 }
 
 // warnUnknown logs each type that this broker does not know once: a broker of a newer
