@@ -66,11 +66,11 @@ func (a *agents) each(ctx context.Context, call request, outcome func(sent bool,
 			return nil
 		}
 		failure = outcome(sent, err)
-		if refused(err) || ctx.Err() != nil {
+		if refused(err) || errors.Is(ctx.Err(), context.Canceled) {
 			break // another agent of the same cluster would say the same
 		}
-		a.Failed(n)
-		if errors.Is(failure, persistence.ErrUncertain) {
+		a.Failed(n) // also if it took all of the caller's time, which may be shorter than ours
+		if ctx.Err() != nil || errors.Is(failure, persistence.ErrUncertain) {
 			break
 		}
 	}

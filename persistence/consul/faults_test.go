@@ -2,9 +2,11 @@ package consul
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"testing"
 	"time"
 
@@ -255,4 +257,28 @@ func TestAgents_TheNextIsAskedIfOneIsAway(t *testing.T) {
 	version := save(t, s, record("a", 0, "x"))
 	requireRecord(t, s, record("a", version, "x"))
 	require.EqualValues(t, 1, s.agents.First(), "the one that answered is asked first")
+}
+
+// One agent of several accepts connections and says nothing: whoever has less time than
+// a request may take leaves it to the next call as well.
+func TestAgents_TheNextIsAskedAfterOneThatHangs(t *testing.T) {
+	t.Parallel()
+	cfg := sharedConfig(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = silent.Close() })
+	version := save(t, openAt(t, cfg), record("a", 0, "x"))
+	cfg.Addresses, cfg.Timeout = append([]string{silent.Addr().String()}, cfg.Addresses...), time.Hour
+	s := openAt(t, cfg)
+	brief, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = s.Load(brief, record("a", 0, "").Key)
+	require.ErrorIs(t, err, persistence.ErrUnavailable)
+	requireRecord(t, s, record("a", version, "x"))
+	require.EqualValues(t, 1, s.agents.First())
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, s.agents.read(ended, func(*api.Client, *api.QueryOptions) error { return ended.Err() }), persistence.ErrUnavailable)
+	require.EqualValues(t, 1, s.agents.First(), "a caller that went away says nothing about it")
 }
