@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -51,7 +52,7 @@ func worldOver(t testing.TB, store persistence.Store, options ...option) *world 
 	for _, o := range options {
 		o(&w.deps.Config)
 	}
-	w.stop = sync.OnceFunc(func() { system.Shutdown(); committer.Close() })
+	w.stop = sync.OnceFunc(func() { system.Shutdown(); committer.Close(context.Background()) })
 	t.Cleanup(w.stop)
 	w.peers = &localPeers{deps: w.deps, grains: map[string]*actor.PID{}}
 	w.deps.Peers = w.peers

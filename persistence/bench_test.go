@@ -45,7 +45,7 @@ func BenchmarkSave_Committer(b *testing.B) {
 func benchmarkCommitter(b *testing.B, s persistence.Store, callers int) {
 	counted := &counting{Store: s}
 	c := persistence.NewCommitter(counted, persistence.CommitterConfig{})
-	defer c.Close()
+	defer c.Close(context.Background())
 	free := make(chan struct{}, callers)
 	for range callers {
 		free <- struct{}{}

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -63,6 +64,9 @@ type Committer struct {
 	wake    chan struct{} // holds one: there may be a batch; closed by Close
 	ready   chan load     // has room for all loads there may be; closed by the writer
 	running sync.WaitGroup
+
+	life   context.Context // of all calls of the store
+	giveUp context.CancelFunc
 }
 
 // batch is what becomes one Apply. dones are index-aligned with ops.
@@ -89,6 +93,7 @@ func NewCommitter(store Store, cfg CommitterConfig) *Committer {
 		wake:   make(chan struct{}, 1),
 		ready:  make(chan load, cfg.MaxQueue),
 	}
+	c.life, c.giveUp = context.WithCancel(context.Background())
 	c.running.Go(c.write)
 	for range cfg.Loaders {
 		c.running.Go(c.read)
@@ -141,15 +146,19 @@ func (c *Committer) Queued() (writes, loads int) {
 }
 
 // Close refuses calls from now on, does what is queued, and returns when the last
-// done of it was called. A done must not call Close. Closing again only waits.
-func (c *Committer) Close() {
+// done of it was called. When ctx ends it gives up what is under way and queued: a store
+// that hangs is not waited for once for each call. A done must not call Close. Closing
+// again only waits, and gives up when its ctx ends.
+func (c *Committer) Close(ctx context.Context) {
 	c.mu.Lock()
 	if !c.closed {
 		c.closed = true
 		close(c.wake) // nobody sends: enqueue looks at closed under the same lock
 	}
 	c.mu.Unlock()
+	defer context.AfterFunc(ctx, c.giveUp)()
 	c.running.Wait()
+	c.giveUp() // nothing is left; it only lets go of the context
 }
 
 func (c *Committer) enqueue(op Op, done func(Result)) {

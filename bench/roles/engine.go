@@ -73,7 +73,7 @@ func (e *engine) start(c EngineConfig) (any, error) {
 	}
 	e.onStop(func() { _ = store.Close() })
 	committer := persistence.NewCommitter(store, persistence.CommitterConfig{Logger: logger})
-	e.onStop(committer.Close)
+	e.onStop(func() { committer.Close(context.Background()) })
 	clock := actors.NewSystemClock()
 	e.onStop(clock.Close)
 	e.deps = &actors.Deps{System: fleet.NewSystem(logger), Store: committer, Clock: clock, Logger: logger, Config: actors.DefaultConfig()}

@@ -125,7 +125,7 @@ func Start(ctx context.Context, opt Options) (*Node, error) {
 	} {
 		if err := step.run(ctx); err != nil {
 			n.log.Error("broker could not start", "step", step.name, "error", err)
-			_ = n.Stop(ctx)
+			_ = n.end(ctx) // whose time may be over: it says farewell all the same, and does not try for ever
 			return nil, fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
@@ -264,7 +264,7 @@ func (n *Node) openStore(ctx context.Context) error {
 	}
 	n.onStop(func(context.Context) error { return n.store.Close() })
 	n.committer = persistence.NewCommitter(n.store, persistence.CommitterConfig{Logger: n.log})
-	n.onStop(func(context.Context) error { n.committer.Close(); return nil })
+	n.onStop(func(ctx context.Context) error { n.committer.Close(ctx); return nil })
 	if n.replica != nil {
 		return n.replica.Ready(ctx)
 	}
