@@ -59,6 +59,7 @@ type Committer struct {
 	bytes   int            // Data of those
 	loads   int            // not done
 	health  error
+	under   *batch // being written
 	closed  bool
 
 	wake    chan struct{} // holds one: there may be a batch; closed by Close
@@ -129,9 +130,9 @@ func (c *Committer) Load(k Key, done func(Record, error)) {
 	c.ready <- load{k, done} // has room: see room
 }
 
-// Health is nil, or why the store took nothing of the newest batch: a broker that
-// cannot write must not call itself ready. It is nil again after a batch of which
-// the store took or refused something in the ordinary way.
+// Health is nil, or why the store took nothing of the newest batch, or does not end it
+// within the timeout: a broker that cannot write must not call itself ready. It is nil
+// again after a batch of which the store took or refused something in the ordinary way.
 func (c *Committer) Health() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"time"
 )
 
 // This file is the committer's own side: its goroutines and what they share with
@@ -56,7 +57,10 @@ func (c *Committer) take() *batch {
 }
 
 func (c *Committer) commit(b *batch) {
+	c.begin(b)
+	overdue := time.AfterFunc(c.cfg.Timeout, func() { c.overdue(b) })
 	results := c.apply(b.ops)
+	overdue.Stop()
 	c.diagnose(results)
 	for i, done := range b.dones {
 		c.guard("done", func() { done(results[i]) })
@@ -80,6 +84,27 @@ func (c *Committer) apply(ops []Op) (results []Result) {
 	return results
 }
 
+func (c *Committer) begin(b *batch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.under = b
+}
+
+// overdue calls a store sick that does not even keep to the timeout, such as one on a disk
+// that hangs: nothing would ever be known of it otherwise.
+func (c *Committer) overdue(b *batch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.under != b { // it ended just now
+		return
+	}
+	before := c.health
+	c.health = fmt.Errorf("%w: a write has not ended in %v", ErrUncertain, c.cfg.Timeout)
+	if before == nil {
+		c.cfg.Logger.Error("The store takes no writes.", slog.Any("error", c.health), slog.Int("writes", len(b.ops)))
+	}
+}
+
 // diagnose keeps and logs whether the store works, once per change.
 func (c *Committer) diagnose(results []Result) {
 	sick := results[0].Err
@@ -91,7 +116,7 @@ func (c *Committer) diagnose(results []Result) {
 	}
 	c.mu.Lock()
 	before := c.health
-	c.health = sick
+	c.health, c.under = sick, nil
 	c.mu.Unlock()
 	switch {
 	case sick != nil && before == nil:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tidwall/btree"
 
@@ -15,18 +16,23 @@ import (
 
 // copied is this broker's copy of all records and marks. A mark is an Op with Delete.
 type copied struct {
-	disk Disk
+	disk     Disk
+	now      func() time.Time
+	patience time.Duration // how long the disk may take for a change
 
-	keeping sync.Mutex // around comparing, the disk and the memory; before mu
+	keeping chan struct{} // full around comparing, the disk and the memory; before mu
 
 	mu      sync.RWMutex
 	entries *btree.BTreeG[persistence.Op]
-	last    int64 // highest version seen or given out
-	newest  int64 // highest version in it
+	last    int64     // highest version seen or given out
+	newest  int64     // highest version in it
+	trouble error     // why the disk did not keep the latest changes
+	busy    time.Time // since when it keeps; zero: it does not
 }
 
-func newCopied(disk Disk) *copied {
-	return &copied{disk: disk, entries: btree.NewBTreeGOptions(before, btree.Options{NoLocks: true})}
+func newCopied(cfg Config) *copied {
+	return &copied{disk: cfg.Disk, now: cfg.Now, patience: 2 * cfg.Lease, keeping: make(chan struct{}, 1),
+		entries: btree.NewBTreeGOptions(before, btree.Options{NoLocks: true})}
 }
 
 func before(a, b persistence.Op) bool { return compareKeys(a.Record.Key, b.Record.Key) < 0 }
@@ -55,25 +61,52 @@ func (c *copied) load(ctx context.Context, horizon int64) error {
 	return c.prune(ctx, horizon)
 }
 
+// lock waits until nothing is being kept, unless ctx ends first.
+func (c *copied) lock(ctx context.Context) error {
+	select {
+	case c.keeping <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("replicated: wait for the disk: %w", ctx.Err())
+	}
+	if err := ctx.Err(); err != nil {
+		c.unlock()
+		return fmt.Errorf("replicated: wait for the disk: %w", err)
+	}
+	return nil
+}
+
+func (c *copied) unlock() { <-c.keeping }
+
+// quiet waits until what was begun before is in the copy, or failed.
+func (c *copied) quiet(ctx context.Context) error {
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	c.unlock()
+	return nil
+}
+
 // prune forgets marks that are older than the horizon.
 func (c *copied) prune(ctx context.Context, horizon int64) error {
-	var old []persistence.Key
+	return c.drop(ctx, func(op persistence.Op) bool { return op.Delete && op.Record.Version < horizon })
+}
+
+// drop forgets entries, those that are in it while nothing is being kept.
+func (c *copied) drop(ctx context.Context, which func(persistence.Op) bool) error {
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.unlock()
+	var keys []persistence.Key
 	c.walk(persistence.Key{}, func(op persistence.Op) bool {
-		if op.Delete && op.Record.Version < horizon {
-			old = append(old, op.Record.Key)
+		if which(op) {
+			keys = append(keys, op.Record.Key)
 		}
 		return true
 	})
-	return c.drop(ctx, old)
-}
-
-// drop forgets entries.
-func (c *copied) drop(ctx context.Context, keys []persistence.Key) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	c.keeping.Lock()
-	defer c.keeping.Unlock()
 	if c.disk != nil {
 		if err := c.disk.Drop(ctx, keys); err != nil {
 			return fmt.Errorf("replicated: forget: %w", err)
@@ -89,9 +122,7 @@ func (c *copied) drop(ctx context.Context, keys []persistence.Key) error {
 
 // clear forgets everything.
 func (c *copied) clear(ctx context.Context) error {
-	var all []persistence.Key
-	c.walk(persistence.Key{}, func(op persistence.Op) bool { all = append(all, op.Record.Key); return true })
-	err := c.drop(ctx, all)
+	err := c.drop(ctx, func(persistence.Op) bool { return true })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.newest = 0
@@ -118,21 +149,59 @@ func (c *copied) walk(after persistence.Key, each func(persistence.Op) bool) {
 }
 
 // take joins changes: of each key the higher version stays. What was newer is on the disk
-// and in memory when it returns nil; else nothing of it is in memory.
-func (c *copied) take(ctx context.Context, changes []persistence.Op) error {
-	c.keeping.Lock()
-	defer c.keeping.Unlock()
-	fresh := c.fresh(changes)
-	if len(fresh) == 0 {
-		return nil
+// and in memory when it returns nil. Nothing happens unless allowed is nil or says nil. If
+// ctx ends first, what the disk has begun goes on, and who calls quiet waits for it.
+func (c *copied) take(ctx context.Context, allowed func() error, changes []persistence.Op) error {
+	if err := c.lock(ctx); err != nil {
+		return err
 	}
-	if c.disk != nil {
-		if err := c.disk.Keep(ctx, fresh); err != nil {
+	if allowed != nil {
+		if err := allowed(); err != nil {
+			c.unlock()
 			return err
 		}
 	}
-	c.put(fresh)
-	return nil
+	fresh := c.fresh(changes)
+	done := make(chan error, 1)
+	go func() {
+		defer c.unlock()
+		err := c.toDisk(fresh)
+		if err == nil {
+			c.put(fresh)
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("replicated: wait for the disk: %w", ctx.Err())
+	}
+}
+
+// toDisk has the disk keep changes; the caller holds the lock.
+func (c *copied) toDisk(changes []persistence.Op) error {
+	if c.disk == nil || len(changes) == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	c.busy = c.now()
+	c.mu.Unlock()
+	err := c.disk.Keep(context.Background(), changes)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy, c.trouble = time.Time{}, err
+	return err
+}
+
+// health is nil, or why the disk keeps nothing: the latest changes failed, or it hangs.
+func (c *copied) health() error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if long := age(c.now(), c.busy); c.trouble == nil && !c.busy.IsZero() && long > c.patience {
+		return fmt.Errorf("replicated: the disk has not answered for %v", long.Round(time.Millisecond))
+	}
+	return c.trouble
 }
 
 func (c *copied) fresh(changes []persistence.Op) []persistence.Op {
@@ -191,9 +260,14 @@ func (c *copied) latest() int64 {
 	return c.newest
 }
 
-func (c *copied) close() error {
+// close closes the disk, unless that hangs until ctx ends.
+func (c *copied) close(ctx context.Context) error {
 	if c.disk == nil {
 		return nil
 	}
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
+	defer c.unlock()
 	return c.disk.Close()
 }

@@ -26,7 +26,11 @@ func (s *Store) follow(ctx context.Context, leader string, term uint64) {
 		if ctx.Err() == nil {
 			s.log.Debug("this broker's copy is not complete yet", "error", err)
 		}
-		pause(ctx, 20*time.Millisecond)
+		again := 20 * time.Millisecond
+		if s.copy.health() != nil { // the leader would have to do without it again
+			again = 3 * s.cfg.Lease
+		}
+		pause(ctx, again)
 	}
 }
 
@@ -38,6 +42,14 @@ func (s *Store) enlist(ctx context.Context, leader string, term uint64) error {
 		r.Term = term
 		return s.ask(ctx, leader, r)
 	}
+	if err := s.copy.quiet(ctx); err != nil { // what a former leader sent would come behind the comparison
+		return err
+	}
+	s.mu.Lock()
+	if s.role.Term == term {
+		s.lacking = false
+	}
+	s.mu.Unlock()
 	a, err := call(request{Ask: askAttach, Lineage: s.copy.lineage(), Empty: s.copy.empty(), Newest: s.copy.latest()})
 	if a.Code == codeOtherFleet {
 		return ErrOtherFleet
@@ -58,8 +70,7 @@ func (s *Store) enlist(ctx context.Context, leader string, term uint64) error {
 	if _, err := call(request{Ask: askSynced}); err != nil {
 		return err
 	}
-	s.renew(term, sent)
-	return nil
+	return s.renew(term, sent)
 }
 
 // sync walks through all keys and exchanges what is newer on one side.
@@ -70,7 +81,7 @@ func (s *Store) sync(ctx context.Context, call func(request) (response, error)) 
 		if err != nil {
 			return err
 		}
-		if err := s.copy.take(ctx, ops(a.Changes)); err != nil {
+		if err := s.copy.take(ctx, nil, ops(a.Changes)); err != nil {
 			return err
 		}
 		for _, offer := range s.wanted(a.Want) {
@@ -128,35 +139,41 @@ func (s *Store) wanted(keys []key) [][]change {
 	return parts
 }
 
-// stay renews the lease until the leader does not count this broker as a follower.
+// stay renews the lease until the leader does not count this broker as a follower, or it
+// lacks something.
 func (s *Store) stay(ctx context.Context, leader string, term uint64) error {
 	for pause(ctx, s.cfg.Lease/5) {
 		sent := s.cfg.Now()
 		call, cancel := context.WithTimeout(ctx, s.cfg.Lease)
 		a, err := s.ask(call, leader, request{Ask: askBeat, Term: term})
 		cancel()
-		switch {
-		case err == nil:
-			s.renew(term, sent)
-		case a.Code == codeDetached:
-			s.mu.Lock()
-			if s.role.Term == term {
-				s.ready = false
-				s.signal()
+		if a.Code == codeDetached {
+			s.lacks(term)
+		}
+		if err == nil || a.Code == codeDetached {
+			if err := s.renew(term, sent); err != nil {
+				return err
 			}
-			s.mu.Unlock()
-			return err
 		}
 	}
 	return ctx.Err()
 }
 
+var (
+	errLacking      = errors.New("replicated: this broker's copy lacks something")
+	errNotFollowing = errors.New("replicated: this broker does not follow that one")
+)
+
 // renew: the leader confirmed at the given time, or later, that it sends every change.
-func (s *Store) renew(term uint64, at time.Time) {
+// It is an error if one of them could not be kept.
+func (s *Store) renew(term uint64, at time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.role.Term != term || s.role.Leader == s.role.Self {
-		return
+	switch {
+	case s.role.Term != term || s.role.Leader == s.role.Self:
+		return errNotFollowing
+	case s.lacking:
+		return errLacking
 	}
 	s.lease = at
 	if !s.ready {
@@ -164,19 +181,39 @@ func (s *Store) renew(term uint64, at time.Time) {
 		s.signal()
 		s.log.Info("this broker's copy of the store is complete", "term", term)
 	}
+	return nil
+}
+
+// lacks: the copy is not read until it was compared again.
+func (s *Store) lacks(term uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.role.Term == term {
+		s.ready, s.lacking = false, true
+		s.signal()
+	}
 }
 
 // keep takes changes that the leader sends.
 func (s *Store) keep(ctx context.Context, from string, r request) response {
-	s.mu.Lock()
-	role := s.role
-	s.mu.Unlock()
-	if role.Leader != from || role.Term != r.Term || role.Self == from {
-		return response{Code: codeNotFollowing, Error: "this broker does not follow that one"}
+	follows := func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.role.Leader != from || s.role.Term != r.Term || s.role.Self == from {
+			return errNotFollowing
+		}
+		return nil
 	}
-	if err := s.copy.take(context.WithoutCancel(ctx), ops(r.Changes)); err != nil {
-		s.log.Error("a change of the leader could not be kept", "error", err)
-		return response{Code: codeUncertain, Error: "it could not be kept"}
+	err := s.copy.take(ctx, follows, ops(r.Changes))
+	switch {
+	case err == nil:
+		return response{}
+	case errors.Is(err, errNotFollowing):
+		return response{Code: codeNotFollowing, Error: err.Error()}
+	case ctx.Err() != nil: // nobody waits for the answer
+		return response{Code: codeUncertain, Error: err.Error()}
 	}
-	return response{}
+	s.log.Error("a change of the leader could not be kept", "error", err)
+	s.lacks(r.Term) // before the leader goes on without this broker
+	return response{Code: codeNotFollowing, Error: "its disk could not keep a change"}
 }

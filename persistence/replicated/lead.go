@@ -1,9 +1,12 @@
 package replicated
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -15,9 +18,15 @@ import (
 type follower struct {
 	id     string
 	heard  time.Time // its latest beat
-	failed bool      // it could not keep a change; its beats are refused
+	failed bool      // it may lack something, or have what we lack; its beats are refused
 	synced bool
+
+	lineage string // of its records when it came
+	empty   bool   // it had none
 }
+
+// adoption is whose records an empty leader takes: those of the first that brings any.
+type adoption struct{ from, lineage string }
 
 // gather waits until the others that are there have brought what they know, and then
 // has this broker serve.
@@ -58,68 +67,100 @@ func (s *Store) gather(ctx context.Context, term uint64) {
 // serve begins to serve as leader. The first one ever gives the records their lineage.
 func (s *Store) serve(ctx context.Context, term uint64) {
 	for s.copy.lineage() == "" {
-		s.writing.Lock()
-		mark := persistence.Op{Record: persistence.Record{Key: lineageKey, Version: s.nextVersion(0), Data: []byte(rand.Text())}}
-		err := s.leads(term, false)
-		if err == nil {
-			err = s.replicate(term, []persistence.Op{mark})
-		}
-		s.writing.Unlock()
-		if err != nil && !pause(ctx, 50*time.Millisecond) {
+		if err := s.alone(ctx, func() error { return s.found(term) }); err != nil && !pause(ctx, 50*time.Millisecond) {
 			return
 		}
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.role.Term == term && s.role.Leader == s.role.Self && ctx.Err() == nil {
 		s.ready = true
 		s.signal()
 		s.log.Info("the store is led by this broker", "term", term, "followers", len(s.followers))
 	}
-	s.mu.Unlock()
-	for pause(ctx, keepMarks/100) {
-		if err := s.copy.prune(ctx, s.horizon()); err != nil && ctx.Err() == nil {
-			s.log.Warn("old marks of deleted records could not be forgotten", "error", err)
-		}
-	}
 }
 
-// replicate writes changes here and at all followers. If it fails they may be anywhere.
-// The caller holds writing.
-func (s *Store) replicate(term uint64, changes []persistence.Op) error {
-	s.mu.Lock()
-	acting := s.acting
-	followers := make([]*follower, 0, len(s.followers))
-	for _, f := range s.followers {
-		followers = append(followers, f)
+// found writes the lineage: that of the records that are being brought, or a new one.
+func (s *Store) found(term uint64) error {
+	if err := s.leads(term, false); err != nil {
+		return err
 	}
+	s.mu.Lock()
+	lineage := cmp.Or(s.adopted.lineage, rand.Text())
 	s.mu.Unlock()
-	errs := make([]error, len(followers)+1)
+	return s.replicate(term, []persistence.Op{{Record: persistence.Record{Key: lineageKey, Version: s.nextVersion(0), Data: []byte(lineage)}}})
+}
+
+// replicate writes changes here and at all followers. If it fails they may be anywhere,
+// and the followers are looked through again; so whoever has one brings it. The caller is
+// alone.
+func (s *Store) replicate(term uint64, changes []persistence.Op) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	acting, role := s.acting, s.role
+	followers := slices.Collect(maps.Values(s.followers))
+	s.mu.Unlock()
+	if role.Term != term || role.Leader != role.Self {
+		return errNotLeading
+	}
+	if err := s.copy.lock(acting); err != nil {
+		return fmt.Errorf("%w: %w", errNotDone, err)
+	}
+	defer s.copy.unlock()
+	errs := make([]error, len(followers))
 	var writing sync.WaitGroup
 	for i, f := range followers {
 		writing.Go(func() { errs[i] = s.push(acting, f, request{Ask: askCopy, Term: term, Changes: allToWire(changes)}) })
 	}
-	if s.copy.disk != nil {
-		errs[len(followers)] = s.copy.disk.Keep(acting, changes)
-	}
+	kept := s.copy.toDisk(changes)
 	writing.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
+	if kept == nil {
+		s.copy.put(changes)
 	}
-	s.mu.Lock()
-	still := s.role.Term == term && s.role.Leader == s.role.Self
-	s.mu.Unlock()
-	if !still {
-		return errors.New("replicated: this broker stopped leading meanwhile")
+	err := errors.Join(append(errs, kept)...)
+	if err == nil {
+		err = s.certain(term)
 	}
-	s.copy.put(changes)
+	if err != nil {
+		s.doubt(s.following()...)
+	}
+	return err
+}
+
+// certain is nil if this broker may lead still. Followers that it went on without may
+// otherwise be going on without this broker, which then answered for nobody.
+func (s *Store) certain(term uint64) error {
+	if err := s.leads(term, false); err != nil {
+		return fmt.Errorf("replicated: what was written may be here only: %v", err) // something was done
+	}
 	return nil
 }
 
+func (s *Store) following() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.followers))
+}
+
+// doubt has followers look through everything again.
+func (s *Store) doubt(ids ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		if f := s.followers[id]; f != nil {
+			f.failed = true // its beats are refused from now on
+		}
+	}
+}
+
 // push has one follower keep changes, or goes on without it once it cannot be reading
-// any more.
+// any more. One whose disk hangs beats nevertheless, so that is ended here.
 func (s *Store) push(ctx context.Context, f *follower, r request) error {
+	begun, patience := s.cfg.Now(), s.cfg.Lease
 	for {
-		call, cancel := context.WithTimeout(ctx, s.cfg.Lease)
+		call, cancel := context.WithTimeout(ctx, patience)
 		a, err := s.ask(call, f.id, r)
 		cancel()
 		switch {
@@ -128,12 +169,11 @@ func (s *Store) push(ctx context.Context, f *follower, r request) error {
 		case a.Term > r.Term:
 			return errors.New("replicated: another broker leads by now")
 		case a.Code == codeNotFollowing: // it does not read under this leader
-			s.detach(f, "it follows no more")
+			s.detach(f, a.Error)
 			return nil
-		case errors.Is(err, errRefused):
-			s.mu.Lock()
-			f.failed = true // its beats are refused from now on
-			s.mu.Unlock()
+		case errors.Is(err, errRefused), age(s.cfg.Now(), begun) > 2*s.cfg.Lease:
+			s.doubt(f.id)
+			patience = s.cfg.Lease / 4
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -167,23 +207,49 @@ func (s *Store) detach(f *follower, why string) {
 }
 
 // attach counts a broker among the followers: from now on it gets every change.
-func (s *Store) attach(from string, r request) response {
-	s.writing.Lock() // a change under way would be missed
-	defer s.writing.Unlock()
-	if err := s.leads(r.Term, false); err != nil {
+func (s *Store) attach(ctx context.Context, from string, r request) response {
+	var a response
+	err := s.alone(ctx, func() error { // a change under way would be missed
+		if err := s.leads(r.Term, false); err != nil {
+			return err
+		}
+		if err := s.copy.quiet(ctx); err != nil { // and one of the former leader
+			return fmt.Errorf("%w: %w", errNotDone, err)
+		}
+		f := &follower{id: from, heard: s.cfg.Now(), lineage: r.Lineage, empty: r.Empty}
+		horizon := s.horizon()
+		discard := !r.Empty && r.Newest < horizon && s.copy.latest() >= horizon
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.belongs(f) {
+			a = s.foreign(from)
+			return nil
+		}
+		s.followers[from] = f
+		a = response{Discard: discard}
+		return nil
+	})
+	if err != nil {
 		return refusal(err)
 	}
-	mine := s.copy.lineage()
-	if !s.copy.empty() && !r.Empty && (mine != r.Lineage || mine == "") {
-		s.log.Error("a broker of another fleet wants to join; it is refused", "broker", from)
-		return response{Code: codeOtherFleet, Error: ErrOtherFleet.Error()}
+	return a
+}
+
+// belongs says whether a broker's records may be joined with these; mu is held.
+func (s *Store) belongs(f *follower) bool {
+	if f.empty {
+		return true
 	}
-	horizon := s.horizon()
-	discard := !r.Empty && r.Newest < horizon && s.copy.latest() >= horizon
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.followers[from] = &follower{id: from, heard: s.cfg.Now()}
-	return response{Discard: discard}
+	if s.copy.empty() && s.followers[s.adopted.from] == nil {
+		s.adopted = adoption{f.id, f.lineage}
+	}
+	ours := cmp.Or(s.copy.lineage(), s.adopted.lineage)
+	return f.id == s.adopted.from || ours != "" && ours == f.lineage
+}
+
+func (s *Store) foreign(from string) response {
+	s.log.Error("a broker of another fleet wants to join; it is refused", "broker", from)
+	return response{Code: codeOtherFleet, Error: ErrOtherFleet.Error()}
 }
 
 // beat confirms that a broker still gets every change.
@@ -205,66 +271,33 @@ func (s *Store) beat(from string, r request) response {
 	return response{}
 }
 
-// compare says which entries behind a key differ from those of a follower.
-func (s *Store) compare(from string, r request) response {
-	if err := s.leads(r.Term, false); err != nil {
-		return refusal(err)
-	}
-	theirs := make(map[persistence.Key]int64, len(r.Changes))
-	var end *persistence.Key
-	for _, c := range r.Changes {
-		theirs[c.op().Record.Key] = c.Version
-	}
-	if n := len(r.Changes); r.More && n > 0 {
-		last := r.Changes[n-1].op().Record.Key
-		end = &last
-	}
-	a := response{}
-	size, seen := 0, map[persistence.Key]bool{}
-	s.copy.walk(persistence.Key{Kind: r.After.Kind, ID: r.After.ID}, func(op persistence.Op) bool {
-		k := op.Record.Key
-		if end != nil && compareKeys(k, *end) > 0 {
-			return false
+// accept joins what a follower has that is newer, and hands it to the others.
+func (s *Store) accept(ctx context.Context, from string, r request) response {
+	var a response
+	err := s.alone(ctx, func() error {
+		if err := s.leads(r.Term, false); err != nil {
+			return err
 		}
-		if size > maxBatchBytes || len(a.Changes) >= maxBatch {
-			return false
+		s.mu.Lock()
+		switch f := s.followers[from]; {
+		case f == nil:
+			a = response{Code: codeDetached, Error: "it does not follow"}
+		case !s.belongs(f):
+			a = s.foreign(from)
 		}
-		seen[k] = true
-		if version := theirs[k]; version < op.Record.Version {
-			a.Changes = append(a.Changes, toWire(op))
-			size += len(op.Record.Data) + 1
-		} else if version > op.Record.Version {
-			a.Want = append(a.Want, key{k.Kind, k.ID})
+		s.mu.Unlock()
+		fresh := s.copy.fresh(ops(r.Changes))
+		if a.Code != "" || len(fresh) == 0 {
+			return nil
 		}
-		a.Upto = &key{k.Kind, k.ID}
-		return true
+		if err := s.replicate(r.Term, fresh); err != nil {
+			return err
+		}
+		s.log.Info("records that only another broker had are joined", "broker", from, "records", len(fresh))
+		return nil
 	})
-	full := size > maxBatchBytes || len(a.Changes) >= maxBatch
-	if !full {
-		a.Upto = nil
-	}
-	for k := range theirs {
-		if !seen[k] && (a.Upto == nil || compareKeys(k, persistence.Key{Kind: a.Upto.Kind, ID: a.Upto.ID}) < 0) {
-			a.Want = append(a.Want, key{k.Kind, k.ID})
-		}
+	if err != nil {
+		return refusal(err)
 	}
 	return a
-}
-
-// accept joins what a follower has that is newer, and hands it to the others.
-func (s *Store) accept(from string, r request) response {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if err := s.leads(r.Term, false); err != nil {
-		return refusal(err)
-	}
-	fresh := s.copy.fresh(ops(r.Changes))
-	if len(fresh) == 0 {
-		return response{}
-	}
-	if err := s.replicate(r.Term, fresh); err != nil {
-		return refusal(err)
-	}
-	s.log.Info("records that only another broker had are joined", "broker", from, "records", len(fresh))
-	return response{}
 }

@@ -73,11 +73,11 @@ type Store struct {
 	copy *copied
 
 	running sync.WaitGroup // calls
-	loops   sync.WaitGroup
+	loops   sync.WaitGroup // what goes on behind them
 	life    context.Context
 	end     context.CancelFunc
 
-	writing sync.Mutex // the leader does one batch at a time; before mu
+	writing chan struct{} // full while the leader does a batch (alone); before copied.keeping
 
 	mu        sync.Mutex
 	closed    bool
@@ -87,8 +87,10 @@ type Store struct {
 	stop      context.CancelFunc
 	changed   chan struct{} // closed when what await looks at changed
 	ready     bool
+	lacking   bool                 // of a follower: its disk refused a change
 	lease     time.Time            // when the beat was sent that the leader confirmed last
 	followers map[string]*follower // of a leader
+	adopted   adoption
 }
 
 var _ persistence.Store = (*Store)(nil)
@@ -96,15 +98,29 @@ var _ persistence.Store = (*Store)(nil)
 // Open reads the copy of this broker. It serves once SetRole said who leads.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
-	s := &Store{cfg: cfg, log: cfg.Logger, changed: make(chan struct{}), copy: newCopied(cfg.Disk)}
+	s := &Store{cfg: cfg, log: cfg.Logger, changed: make(chan struct{}), copy: newCopied(cfg), writing: make(chan struct{}, 1)}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.acting, s.stop = context.WithCancel(s.life)
 	if err := s.copy.load(ctx, s.horizon()); err != nil {
 		s.end()
 		return nil, err
 	}
+	s.loops.Go(s.forget)
 	return s, nil
 }
+
+// forget drops old marks now and then, whoever leads.
+func (s *Store) forget() {
+	for pause(s.life, keepMarks/100) {
+		if err := s.copy.prune(s.life, s.horizon()); err != nil && s.life.Err() == nil {
+			s.log.Warn("old marks of deleted records could not be forgotten", "error", err)
+		}
+	}
+}
+
+// Health is nil, or why this broker's disk keeps nothing for now. It should not lead while
+// the disk of another one does.
+func (s *Store) Health() error { return s.copy.health() }
 
 // SetRole says who leads from now on.
 func (s *Store) SetRole(r Role) {
@@ -118,7 +134,8 @@ func (s *Store) SetRole(r Role) {
 	if r.Leader != before.Leader || r.Term != before.Term {
 		s.stop()
 		s.acting, s.stop = context.WithCancel(s.life)
-		s.ready, s.lease, s.followers = false, time.Time{}, map[string]*follower{}
+		s.ready, s.lacking, s.lease = false, false, time.Time{}
+		s.followers, s.adopted = map[string]*follower{}, adoption{}
 		acting := s.acting
 		switch r.Leader {
 		case "":
@@ -275,7 +292,8 @@ func (s *Store) Delete(ctx context.Context, key persistence.Key, version int64) 
 	return s.Apply(ctx, []persistence.Op{{Record: persistence.Record{Key: key, Version: version}, Delete: true}})[0].Err
 }
 
-// Close implements persistence.Store. It closes the disk as well.
+// Close implements persistence.Store. It closes the disk as well; a disk that hangs is
+// waited for no longer than Config.Wait, and then left open.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	already := s.closed
@@ -287,8 +305,15 @@ func (s *Store) Close() error {
 	}
 	s.running.Wait()
 	s.end()
-	s.loops.Wait()
-	return s.copy.close()
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Wait)
+	defer cancel()
+	idle := make(chan struct{})
+	go func() { s.loops.Wait(); close(idle) }()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+	return s.copy.close(ctx)
 }
 
 // nextVersion is one that nobody else gives: the time in microseconds and a random

@@ -184,17 +184,17 @@ func (s *Store) Serve(ctx context.Context, from string, body []byte) ([]byte, er
 func (s *Store) answer(ctx context.Context, from string, r request) response {
 	switch r.Ask {
 	case askApply:
-		results, err := s.lead(r.Term, r.Changes)
+		results, err := s.lead(ctx, from, r.Term, r.Changes)
 		if err != nil {
 			return refusal(err)
 		}
 		return response{Results: results}
 	case askAttach:
-		return s.attach(from, r)
+		return s.attach(ctx, from, r)
 	case askDigest:
 		return s.compare(from, r)
 	case askOffer:
-		return s.accept(from, r)
+		return s.accept(ctx, from, r)
 	case askSynced, askBeat:
 		return s.beat(from, r)
 	case askCopy:

@@ -2,6 +2,7 @@ package replicated_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,10 +31,17 @@ type world struct {
 	leader string
 	term   uint64
 	gone   []string
+
+	// what a test does to the next stores, and to what passes between them
+	tune   func(id string, cfg *replicated.Config)
+	before func(from, to, ask string) error // an error: it does not arrive
+	after  func(from, to, ask string) error // an error: the answer does not
 }
 
 func newWorld(t testing.TB) *world {
-	return &world{TB: t, stores: map[string]*replicated.Store{}, cut: map[string]bool{}}
+	pass := func(string, string, string) error { return nil }
+	return &world{TB: t, stores: map[string]*replicated.Store{}, cut: map[string]bool{}, tune: func(string, *replicated.Config) {},
+		before: pass, after: pass}
 }
 
 var errCut = errors.New("the wire is cut")
@@ -51,12 +59,19 @@ func (w *world) start(id, folder string) *replicated.Store {
 	cfg.Call = func(ctx context.Context, to string, body []byte) ([]byte, error) {
 		w.mu.Lock()
 		target, cut := w.stores[to], w.cut[to] || w.cut[id]
+		before, after := w.before, w.after
 		w.mu.Unlock()
 		if target == nil || cut {
 			return nil, errCut
 		}
-		return target.Serve(ctx, id, body)
+		ask := what(body)
+		if err := before(id, to, ask); err != nil {
+			return nil, err
+		}
+		answer, err := target.Serve(ctx, id, body)
+		return answer, errors.Join(err, after(id, to, ask))
 	}
+	w.tune(id, &cfg)
 	s, err := replicated.Open(w.Context(), cfg)
 	require.NoError(w, err)
 	w.mu.Lock()
@@ -64,6 +79,20 @@ func (w *world) start(id, folder string) *replicated.Store {
 	w.mu.Unlock()
 	w.Cleanup(func() { _ = s.Close() })
 	return s
+}
+
+// what a request asks for.
+func what(body []byte) string {
+	var r struct{ Ask string }
+	_ = json.Unmarshal(body, &r) // it is a store's own
+	return r.Ask
+}
+
+// pass sets what happens to requests from now on.
+func (w *world) pass(before, after func(from, to, ask string) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.before, w.after = before, after
 }
 
 // lead has one broker lead those that are there.

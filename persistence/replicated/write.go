@@ -61,11 +61,11 @@ func (s *Store) commit(ctx context.Context, batch []change, done func(int, persi
 			results, err = s.send(ctx, role, batch)
 			if err == nil {
 				for i, r := range results {
-					done(i, r.meaning(batch[i]))
+					done(i, r.meaning(batch[i], sent))
 				}
 				return
 			}
-			sent = sent || !errors.Is(err, errNotLeading)
+			sent = sent || !errors.Is(err, errNotDone)
 		}
 		if ctx.Err() != nil || !pause(ctx, 10*time.Millisecond) {
 			kind := persistence.ErrUnavailable
@@ -81,15 +81,15 @@ func (s *Store) commit(ctx context.Context, batch []change, done func(int, persi
 }
 
 func (s *Store) send(ctx context.Context, role Role, batch []change) ([]result, error) {
-	if role.Leader == role.Self {
-		return s.lead(role.Term, batch)
-	}
 	s.mu.Lock()
 	acting := s.acting
 	s.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(acting, cancel)() // a leader that stands still answers nobody
+	if role.Leader == role.Self {
+		return s.lead(ctx, role.Self, role.Term, batch)
+	}
 	a, err := s.ask(ctx, role.Leader, request{Ask: askApply, Term: role.Term, Changes: batch})
 	switch {
 	case a.Code == codeNotLeading:
@@ -100,9 +100,12 @@ func (s *Store) send(ctx context.Context, role Role, batch []change) ([]result, 
 	return a.Results, err
 }
 
-// meaning is a result in the words of a store.
-func (r result) meaning(c change) persistence.Result {
+// meaning is a result in the words of a store. If an earlier try may have arrived, what
+// stands against this one may be behind that.
+func (r result) meaning(c change, tried bool) persistence.Result {
 	switch {
+	case tried && (r.Code == codeConflict || r.Code == codeNotFound):
+		return persistence.Result{Err: fmt.Errorf("%w: it was sent twice, and somebody changed the record since", persistence.ErrUncertain)}
 	case r.Code == codeConflict:
 		return persistence.Result{Err: persistence.ErrConflict}
 	case r.Code == codeNotFound:
@@ -113,28 +116,56 @@ func (r result) meaning(c change) persistence.Result {
 	return persistence.Result{Version: r.Version}
 }
 
-// errNotLeading: nothing was done.
-var errNotLeading = errors.New("replicated: this broker does not lead")
+var (
+	errNotDone    = errors.New("replicated: nothing was done")
+	errNotLeading = fmt.Errorf("%w: this broker does not lead", errNotDone)
+)
 
 func refusal(err error) response {
-	if errors.Is(err, errNotLeading) {
+	if errors.Is(err, errNotDone) {
 		return response{Code: codeNotLeading, Error: err.Error()}
 	}
 	return response{Code: codeUncertain, Error: err.Error()}
 }
 
-// lead does a batch as the leader.
-func (s *Store) lead(term uint64, batch []change) ([]result, error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if err := s.leads(term, true); err != nil {
-		return nil, err
+// alone does something while nothing else is written. It begins only if somebody still
+// waits for it; what has begun ends, but is not waited for longer than ctx.
+func (s *Store) alone(ctx context.Context, do func() error) error {
+	select {
+	case s.writing <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", errNotDone, ctx.Err())
 	}
-	results, changes := s.judge(batch)
-	if len(changes) > 0 {
-		if err := s.replicate(term, changes); err != nil {
-			return nil, err
+	if err := ctx.Err(); err != nil {
+		<-s.writing
+		return fmt.Errorf("%w: %w", errNotDone, err)
+	}
+	done := make(chan error, 1)
+	s.loops.Go(func() {
+		defer func() { <-s.writing }()
+		done <- do()
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("replicated: not done in time: %w", ctx.Err())
+	}
+}
+
+// lead does a batch of a broker as the leader.
+func (s *Store) lead(ctx context.Context, from string, term uint64, batch []change) ([]result, error) {
+	var results []result
+	err := s.alone(ctx, func() error {
+		if err := s.leads(term, true); err != nil {
+			return err
 		}
+		var changes []persistence.Op
+		results, changes = s.judge(from, batch)
+		return s.replicate(term, changes)
+	})
+	if err != nil {
+		return nil, err
 	}
 	return results, nil
 }
@@ -158,8 +189,9 @@ func (s *Store) leads(term uint64, gathered bool) error {
 }
 
 // judge compares versions, and says what is to be written. Later changes of a key in the
-// batch see the earlier ones.
-func (s *Store) judge(batch []change) ([]result, []persistence.Op) {
+// batch see the earlier ones. A follower that builds on what is not here has it from a
+// change that failed, and is to bring it.
+func (s *Store) judge(from string, batch []change) ([]result, []persistence.Op) {
 	results := make([]result, len(batch))
 	var changes []persistence.Op
 	written := map[persistence.Key]persistence.Op{}
@@ -183,6 +215,9 @@ func (s *Store) judge(batch []change) ([]result, []persistence.Op) {
 			continue
 		case exists && current != c.Base, !exists && c.Base != 0:
 			results[i].Code = codeConflict
+			if c.Base > current {
+				s.doubt(from)
+			}
 			continue
 		}
 		if op.Record.Version <= current { // the sender's clock is late
