@@ -70,6 +70,17 @@ type fixture struct {
 	*Fleet
 	ca   *certs.Authority
 	made atomic.Int64
+	// making, if set, is called by the activator before it makes a session grain.
+	making func()
+}
+
+// active is the grain that lives here.
+func (f *fixture) active(kind, id string) (*actor.PID, bool) {
+	found, ok := f.lookup.grains.Load(key{kind, id})
+	if !ok {
+		return nil, false
+	}
+	return found.(*activation).pid, true
 }
 
 // start is a fleet of one with echo grains of the kinds session and server.
@@ -95,8 +106,14 @@ func prepare(t testing.TB, most int, change ...func(*Config)) *fixture {
 		c(&cfg)
 	}
 	props := actor.PropsFromProducer(func() actor.Actor { return &echo{fleet: f.Fleet, made: &f.made, most: most} })
+	sessions := actor.PropsFromProducer(func() actor.Actor {
+		if f.making != nil {
+			f.making()
+		}
+		return &echo{fleet: f.Fleet, made: &f.made, most: most}
+	})
 	f.Fleet, err = Start(NewSystem(logger), []*cluster.Kind{
-		cluster.NewKind(messages.KindSession, props), cluster.NewKind(messages.KindServer, props)}, cfg)
+		cluster.NewKind(messages.KindSession, sessions), cluster.NewKind(messages.KindServer, props)}, cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { f.Stop(context.Background()) })
 	return f
@@ -148,7 +165,7 @@ func TestAsk_GrainThatEndedIsMadeAgain(t *testing.T) {
 	f.ask(t, "a")
 	for i := range 20 {
 		f.Tell(messages.KindSession, "a", &messages.CloseServer{}, nil)
-		await(t, "the grain to be forgotten", func() bool { _, there := f.lookup.active(messages.KindSession, "a"); return !there })
+		await(t, "the grain to be forgotten", func() bool { _, there := f.active(messages.KindSession, "a"); return !there })
 		require.IsType(t, &messages.SessionClosed{}, f.ask(t, "a")[0])
 		require.EqualValues(t, i+2, f.made.Load())
 	}
@@ -198,11 +215,11 @@ func TestSweep_GivesBackIdleSessionsOnly(t *testing.T) {
 	require.EqualValues(t, 3, f.made.Load(), "they were used just now")
 	f.lookup.passivateIdle(time.Now().Add(time.Minute))
 	await(t, "both sessions to be gone", func() bool {
-		_, a := f.lookup.active(messages.KindSession, "a")
-		_, b := f.lookup.active(messages.KindSession, "b")
+		_, a := f.active(messages.KindSession, "a")
+		_, b := f.active(messages.KindSession, "b")
 		return !a && !b
 	})
-	_, there := f.lookup.active(messages.KindServer, "s")
+	_, there := f.active(messages.KindServer, "s")
 	require.True(t, there, "a server holds what only it knows")
 }
 

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,10 @@ type lookup struct {
 	activator *actor.PID
 	// grains maps a key to its *activation. Written by the activator, read by all.
 	grains sync.Map
+	// queued counts the messages that are on their way through the activator, by their
+	// keys' hash: while there is one, those that come later go the same way, behind it.
+	queued [256]atomic.Int64
+	seed   maphash.Seed
 }
 
 type key struct{ kind, id string }
@@ -35,7 +40,7 @@ type activation struct {
 	senders atomic.Int64
 }
 
-func newLookup(f *Fleet) *lookup { return &lookup{f: f} }
+func newLookup(f *Fleet) *lookup { return &lookup{f: f, seed: maphash.MakeSeed()} }
 
 // Setup implements cluster.IdentityLookup.
 func (l *lookup) Setup(c *cluster.Cluster, _ []string, _ bool) {
@@ -54,8 +59,9 @@ func (l *lookup) Setup(c *cluster.Cluster, _ []string, _ bool) {
 
 // Get implements cluster.IdentityLookup.
 func (l *lookup) Get(ci *cluster.ClusterIdentity) *actor.PID {
-	if pid, ok := l.active(ci.GetKind(), ci.GetIdentity()); ok {
-		return pid
+	if a, ok := l.enter(ci.GetKind(), ci.GetIdentity()); ok {
+		a.senders.Add(-1)
+		return a.pid
 	}
 	answer, err := l.system.Root.RequestFuture(l.activator, &activate{ci.GetKind(), ci.GetIdentity()}, time.Second).Result()
 	if err != nil {
@@ -82,14 +88,23 @@ func (l *lookup) Shutdown() {
 	}
 }
 
-// tell reaches a grain of this broker, making it if need be.
+// tell reaches a grain of this broker, making it if need be. What one sender tells it
+// arrives in order.
 func (l *lookup) tell(ctx actor.SenderContext, kind, id string, msg proto.Message, sender *actor.PID) {
-	if a, ok := l.enter(kind, id); ok {
-		ctx.RequestWithCustomSender(a.pid, msg, sender)
-		a.senders.Add(-1)
-		return
+	queued := l.queuedFor(kind, id)
+	if queued.Load() == 0 {
+		if a, ok := l.enter(kind, id); ok {
+			ctx.RequestWithCustomSender(a.pid, msg, sender)
+			a.senders.Add(-1)
+			return
+		}
 	}
+	queued.Add(1)
 	ctx.Send(l.activator, &deliver{kind: kind, id: id, msg: msg, sender: sender})
+}
+
+func (l *lookup) queuedFor(kind, id string) *atomic.Int64 {
+	return &l.queued[maphash.Comparable(l.seed, key{kind, id})%uint64(len(l.queued))]
 }
 
 // endForeign ends the grains that a view gives to other brokers. What they were about
@@ -98,23 +113,17 @@ func (l *lookup) endForeign(v *membership.View) {
 	l.grains.Range(func(k, a any) bool {
 		name := k.(key)
 		if owner, ok := v.Owner(name.kind, name.id); ok && owner.ID != l.f.self.ID {
-			l.grains.CompareAndDelete(k, a)
-			l.endWhenUnseen(a.(*activation))
+			l.forget(name, a.(*activation))
 		}
 		return true
 	})
 }
 
-func (l *lookup) active(kind, id string) (*actor.PID, bool) {
-	found, ok := l.grains.Load(key{kind, id})
-	if !ok {
-		return nil, false
+// forget makes a grain unreachable and ends it behind all that is sent to it.
+func (l *lookup) forget(k key, a *activation) {
+	if l.grains.CompareAndDelete(k, a) {
+		l.endWhenUnseen(a)
 	}
-	a := found.(*activation)
-	if now := time.Now().Unix(); a.used.Load() != now {
-		a.used.Store(now)
-	}
-	return a.pid, true
 }
 
 // enter finds a grain for one message; the caller takes itself off senders when it is
@@ -164,7 +173,7 @@ type (
 
 // notOwner is the activator's "ask somebody else": the view places the grain on
 // another broker, or this one has left.
-type notOwner struct{ epoch uint64 }
+type notOwner struct{}
 
 // activator makes grains, one at a time, so that there is never a second one here.
 type activator struct{ lookup *lookup }
@@ -172,14 +181,17 @@ type activator struct{ lookup *lookup }
 func (a *activator) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *activate:
-		if pid := a.ensure(m.kind, m.id); pid != nil {
-			ctx.Respond(pid)
+		if made := a.ensure(m.kind, m.id); made != nil {
+			ctx.Respond(made.pid)
+			made.senders.Add(-1)
 			return
 		}
-		ctx.Respond(&notOwner{a.lookup.f.source.Current().Epoch})
+		ctx.Respond(&notOwner{})
 	case *deliver:
-		if pid := a.ensure(m.kind, m.id); pid != nil {
-			ctx.RequestWithCustomSender(pid, m.msg, m.sender)
+		defer a.lookup.queuedFor(m.kind, m.id).Add(-1)
+		if made := a.ensure(m.kind, m.id); made != nil {
+			ctx.RequestWithCustomSender(made.pid, m.msg, m.sender)
+			made.senders.Add(-1)
 		} else {
 			a.passOn(m)
 		}
@@ -198,12 +210,13 @@ func (a *activator) passOn(m *deliver) {
 	}
 }
 
-func (a *activator) ensure(kind, id string) *actor.PID {
+// ensure finds or makes a grain for one message, as enter does. nil: it is not ours.
+func (a *activator) ensure(kind, id string) *activation {
 	l := a.lookup
-	if pid, ok := l.active(kind, id); ok {
-		return pid
+	if found, ok := l.enter(kind, id); ok {
+		return found
 	}
-	if owner, ok := l.f.source.Current().Owner(kind, id); !ok || owner.ID != l.f.self.ID {
+	if !l.ours(kind, id) {
 		return nil
 	}
 	k, ok := l.cluster.TryGetClusterKind(kind)
@@ -211,11 +224,22 @@ func (a *activator) ensure(kind, id string) *actor.PID {
 		l.system.Logger().Error("no such kind of grain", slog.String("kind", kind))
 		return nil
 	}
-	pid := l.system.Root.Spawn(cluster.WithClusterIdentity(k.Props, cluster.NewClusterIdentity(id, kind)))
-	made := &activation{pid: pid}
+	made := &activation{pid: l.system.Root.Spawn(cluster.WithClusterIdentity(k.Props, cluster.NewClusterIdentity(id, kind)))}
 	made.used.Store(time.Now().Unix())
+	made.senders.Add(1)
 	l.grains.Store(key{kind, id}, made)
-	return pid
+	if !l.ours(kind, id) { // by a view whose look for what is foreign may not have seen it
+		made.senders.Add(-1)
+		l.forget(key{kind, id}, made)
+		return nil
+	}
+	return made
+}
+
+// ours says whether the view places a grain here.
+func (l *lookup) ours(kind, id string) bool {
+	owner, ok := l.f.source.Current().Owner(kind, id)
+	return ok && owner.ID == l.f.self.ID
 }
 
 // lastWords is how long a retired grain waits for those who looked it up just before.
@@ -227,8 +251,7 @@ func (a *activator) onRetire(m *retire) {
 	k := key{m.kind, m.id}
 	found, ok := a.lookup.grains.Load(k)
 	if ok && found.(*activation).pid.Equal(m.pid) {
-		a.lookup.grains.Delete(k)
-		a.lookup.endWhenUnseen(found.(*activation))
+		a.lookup.forget(k, found.(*activation))
 	}
 }
 

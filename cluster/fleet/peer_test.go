@@ -118,7 +118,7 @@ func TestPeer_WithoutACertificateOfTheAuthorityIsTurnedAway(t *testing.T) {
 func TestPeer_WhatIsNoEnvelopeEndsOnlyItsStream(t *testing.T) {
 	f := start(t, 0)
 	f.ask(t, "a")
-	pid, _ := f.lookup.active(messages.KindSession, "a")
+	pid, _ := f.active(messages.KindSession, "a")
 	grain, door := []*actor.PID{pid}, []*actor.PID{actor.NewPID(f.Address(), courierName)}
 	elsewhere := []*actor.PID{actor.NewPID("192.0.2.1:47100", courierName)}
 	one := []*remote.MessageEnvelope{{}}

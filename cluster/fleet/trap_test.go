@@ -96,7 +96,7 @@ func TestTrap_EndingManyGrainsKeepsNobodyWaiting(t *testing.T) {
 	}
 	f.ask(t, ids...)
 	for _, id := range ids {
-		pid, _ := f.lookup.active(messages.KindSession, id)
+		pid, _ := f.active(messages.KindSession, id)
 		f.Retire(messages.KindSession, id, pid)
 	}
 	require.IsType(t, &messages.SessionClosed{}, f.ask(t, "another")[0])
