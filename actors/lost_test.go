@@ -214,3 +214,63 @@ func TestLaunch_WhatStaysLostIsTriedElsewhere(t *testing.T) {
 		})
 	}
 }
+
+// The host has closed the session and its answer is lost: the next report, which lacks the
+// session, has it asked again.
+func TestDelete_AnswerThatWasLostIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	for name, then := range map[string]func(*world, *host){
+		"and the agent reports":     func(_ *world, h *host) { h.report() },
+		"and a connection was lost": func(w *world, _ *host) { w.wakes(messages.KindServer, "a") },
+		"and its time is over meanwhile": func(w *world, h *host) {
+			w.clock.Advance(w.deps.Config.Session.Delete + time.Second)
+			w.awaitState("s-1", unknown)
+			h.report()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			n := w.between()
+			h := w.host("a", limited(1, -1)).connect()
+			w.accepted("s-1", "ann")
+			w.awaitState("s-1", ready)
+			n.loseNext(&messages.DeleteSessionResponse{})
+			w.delete("s-1", "ann", false)
+			<-n.lost
+			w.handled("a")
+			then(w, h)
+			w.awaitState("s-1", deleted)
+			w.awaitCount("a", 0)
+			require.Empty(t, h.running())
+		})
+	}
+}
+
+// A link found a new owner, and the question that is to prove it, or the answer, is lost:
+// the reports of its agent are not doubted for ever.
+func TestLink_QuestionForAProofThatWasLostIsPutAgain(t *testing.T) {
+	t.Parallel()
+	for name, then := range map[string]func(*world, *host){
+		"with a later report":        func(w *world, h *host) { w.clock.Advance(2 * w.deps.Config.Probe); h.report() },
+		"when a connection was lost": func(w *world, _ *host) { w.wakes(messages.KindServer, "a") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			n := w.between()
+			h := w.host("a").connect()
+			w.accepted("s-1", "ann")
+			w.awaitState("s-1", ready)
+			h.lose("s-1")
+			n.loseNext(&messages.DescribeResponse{})
+			w.peers.Tell(messages.KindServer, "a", &messages.AgentAttached{ServerId: "a", Link: h.link.pid, AgentClientId: h.client,
+				Hello: &messages.HelloRequest{ServerId: "a", MachineId: h.machine, BootId: h.boot, InstanceId: h.instance}}, h.link.pid)
+			<-n.lost
+			w.handled("a")
+			require.Equal(t, ready, w.view("s-1").GetState(), "nothing is proven yet")
+			then(w, h)
+			w.awaitState("s-1", deleted)
+		})
+	}
+}

@@ -53,15 +53,17 @@ type serverGrain struct {
 	successor, probe string
 	askers           []*actor.PID // who wait for what comes of the probe
 	// proof is the question that a link has to answer before its reports are believed,
-	// proving says that it is on its way; unproven is the latest report until then.
+	// proving is when it was put, zero once the link has answered in the agent's place;
+	// unproven is the latest report until then.
 	proof    string
-	proving  bool
+	proving  time.Time
 	unproven *messages.SessionsUpdateRequest
 
 	launches map[string]*messages.LaunchSession // by session id, not yet confirmed
 	closes   map[string]*messages.CloseSession  // by DCV id, not yet confirmed
 	inflight map[string]inflight                // by request id
 	sent     map[string]string                  // session id -> request id of its launch in flight
+	closing  map[string]string                  // DCV id -> request id of its close in flight
 	ended    map[string]int64                   // DCV id -> reply counter of its close: older reports still show it
 	aliases  map[string]string                  // DCV id -> session id, where that is taken elsewhere
 	adopting map[string]time.Time               // DCV ids of found sessions that the roster does not show yet
@@ -79,7 +81,7 @@ type waitingForSave struct {
 
 func newServerGrain(d *Deps) actor.Actor {
 	return &serverGrain{deps: d, launches: map[string]*messages.LaunchSession{}, closes: map[string]*messages.CloseSession{},
-		inflight: map[string]inflight{}, sent: map[string]string{}, ended: map[string]int64{},
+		inflight: map[string]inflight{}, sent: map[string]string{}, closing: map[string]string{}, ended: map[string]int64{},
 		aliases: map[string]string{}, adopting: map[string]time.Time{}}
 }
 

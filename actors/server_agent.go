@@ -85,6 +85,7 @@ func (g *serverGrain) attach(ctx actor.Context, m *messages.AgentAttached, sende
 	g.lost, g.successor, g.probe, g.askers, g.asked = false, "", "", nil, false
 	clear(g.inflight)
 	clear(g.sent)
+	clear(g.closing)
 	g.heard = g.deps.Clock.Now()
 	g.listenLater()
 	g.srv.MachineID, g.srv.Reachable = hello.GetMachineId(), true
@@ -109,13 +110,13 @@ func (g *serverGrain) attach(ctx actor.Context, m *messages.AgentAttached, sende
 // paused, and what it reads from the socket now may have been sent long ago: until the
 // agent answers a question of ours no report of it makes a session vanish.
 func (g *serverGrain) demandProof(ctx actor.Context) {
-	g.proof, g.proving = newRequestID(), true
+	g.proof, g.proving = cmp.Or(g.proof, newRequestID()), g.deps.Clock.Now()
 	g.describe(ctx, g.proof)
 }
 
 // onProof: the report before the answer was made after the question, and is believed now.
 func (g *serverGrain) onProof(ctx actor.Context, given bool) {
-	g.proving = false
+	g.proving = time.Time{}
 	if !given {
 		return // asked again with the next report
 	}
@@ -216,6 +217,7 @@ func (g *serverGrain) onDetached(ctx actor.Context, m *messages.AgentDetached) {
 	g.link, g.away = nil, g.deps.Clock.Now()
 	clear(g.inflight)
 	clear(g.sent)
+	clear(g.closing)
 	g.arm(g.away.Add(g.deps.Config.Grace))
 	if claim := g.claim; claim != nil {
 		g.claim = nil

@@ -50,6 +50,7 @@ func (g *serverGrain) onLaunch(ctx actor.Context, m *messages.LaunchSession) {
 	}
 	slot.Phase, slot.DCVID = server.Launching, m.GetDcvId()
 	delete(g.closes, m.GetDcvId()) // a close that is still owed was of an earlier try
+	delete(g.closing, m.GetDcvId())
 	g.launches[m.GetSessionId()] = m
 	if g.lost {
 		g.launchFailed(m.GetSessionId(), messages.CodeUnreachable, "the agent of the server is away")
@@ -144,11 +145,13 @@ func (g *serverGrain) onClose(ctx actor.Context, m *messages.CloseSession) {
 	g.sendClose(ctx, m)
 }
 
+// sendClose may be called again and again, as sendLaunch.
 func (g *serverGrain) sendClose(ctx actor.Context, m *messages.CloseSession) {
 	if g.link == nil {
 		return // owed until the agent is back
 	}
-	request := &messages.DeleteSessionRequest{RequestId: newRequestID(), SessionId: m.GetDcvId()}
+	request := &messages.DeleteSessionRequest{RequestId: cmp.Or(g.closing[m.GetDcvId()], newRequestID()), SessionId: m.GetDcvId()}
+	g.closing[m.GetDcvId()] = request.GetRequestId()
 	g.inflight[request.GetRequestId()] = inflight{sessionID: m.GetSessionId(), dcvID: m.GetDcvId()}
 	ctx.Request(g.link, &messages.AgentFrame{Body: &messages.AgentFrame_DeleteSessionRequest{DeleteSessionRequest: request}})
 }
@@ -159,6 +162,9 @@ func (g *serverGrain) onDeleted(ctx actor.Context, m *messages.DeleteSessionResp
 		return
 	}
 	delete(g.inflight, m.GetRequestId())
+	if g.closing[command.dcvID] == m.GetRequestId() {
+		delete(g.closing, command.dcvID)
+	}
 	result := m.GetResult()
 	if result.GetCode() == codeLinkLost {
 		return // sent again when the agent is back
@@ -191,6 +197,9 @@ func (g *serverGrain) remind(ctx actor.Context) {
 	}
 	for _, owed := range g.closes {
 		g.sendClose(ctx, owed)
+	}
+	if g.link != nil && g.proof != "" {
+		g.demandProof(ctx)
 	}
 }
 

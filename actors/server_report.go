@@ -73,7 +73,7 @@ func (g *serverGrain) reconcile(ctx actor.Context, report *messages.SessionsUpda
 	}
 	if g.proof != "" {
 		g.unproven, found.Vanished = report, nil
-		if !g.proving {
+		if g.deps.Clock.Now().Sub(g.proving) >= 2*g.deps.Config.Probe { // the link answers before that, or it was lost
 			g.demandProof(ctx)
 		}
 	}
@@ -103,8 +103,9 @@ func (g *serverGrain) reconcile(ctx actor.Context, report *messages.SessionsUpda
 		}
 	}
 	for _, slot := range found.Vanished {
-		if g.closes[slot.DCVID] != nil {
-			continue // its answer comes; the host may still be making what it will close then
+		if owed := g.closes[slot.DCVID]; owed != nil {
+			g.sendClose(ctx, owed) // its own answer comes, or was lost; the host may still be making what it will close then
+			continue
 		}
 		code, text := messages.CodeVanished, "its host no longer has the session"
 		if g.rebooted {
