@@ -36,7 +36,7 @@ func (r *rosterActor) inherit(ctx actor.Context, gone *replica) {
 	}
 	for _, other := range p.others {
 		other.synced = false
-		r.pull(ctx, other, &messages.RosterPull{From: p.self})
+		r.pull(ctx, other, &messages.RosterPull{})
 	}
 }
 

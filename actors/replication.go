@@ -74,6 +74,7 @@ type replication struct {
 	self     string
 	others   map[string]*replica
 	sequence uint64
+	asked    uint64                 // the latest question for a page
 	out      *messages.RosterUpdate // what was published since the last update
 	pending  map[uint64]*pendingAck
 	sent     map[uint64]time.Time // our latest updates
@@ -111,7 +112,7 @@ func (r *rosterActor) onRostersChanged(ctx actor.Context, m *RostersChanged) {
 		if p.others[id] == nil {
 			other := &replica{id: id, pid: actor.NewPID(address, RosterName), heard: now}
 			p.others[id] = other
-			r.pull(ctx, other, &messages.RosterPull{From: p.self})
+			r.pull(ctx, other, &messages.RosterPull{})
 		}
 	}
 	for _, other := range gone {
@@ -259,7 +260,7 @@ func (r *rosterActor) onUpdate(ctx actor.Context, m *messages.RosterUpdate) {
 	if other.known && m.GetSequence() > other.seen+1 {
 		r.deps.Logger.Warn("an update of another broker was lost; asking for everything", "broker", other.id)
 		other.synced = false
-		r.pull(ctx, other, &messages.RosterPull{From: r.replication.self})
+		r.pull(ctx, other, &messages.RosterPull{})
 	}
 	other.seen, other.known = max(other.seen, m.GetSequence()), true
 	other.remember(m, other.heard)
@@ -279,18 +280,20 @@ func isEmpty(m *messages.RosterUpdate) bool {
 	return len(m.GetSessions())+len(m.GetServers())+len(m.GetRemovedSessions())+len(m.GetRemovedServers()) == 0
 }
 
+// pull asks for a page; whatever was asked before is not waited for any more. A question
+// that is put again is answered twice, and only the first answer counts.
 func (r *rosterActor) pull(ctx actor.Context, other *replica, page *messages.RosterPull) {
-	if page == nil {
-		page = &messages.RosterPull{}
+	if page.GetQuestion() == 0 {
+		r.replication.asked++
+		page.From, page.Question = r.replication.self, r.replication.asked
 	}
-	page.From = r.replication.self
 	other.after, other.asked = page, r.deps.Clock.Now()
 	ctx.Request(other.pid, page)
 }
 
 // onPull answers with a page of what is here, once the asker gets our updates too.
 func (r *rosterActor) onPull(ctx actor.Context, m *messages.RosterPull) {
-	page := &messages.RosterPage{From: r.replication.self, Sequence: r.replication.sequence}
+	page := &messages.RosterPage{From: r.replication.self, Sequence: r.replication.sequence, Question: m.GetQuestion()}
 	if r.replication.others[m.GetFrom()] == nil {
 		page.NotYet = true
 		respond(ctx, ctx.Sender(), page)
@@ -318,7 +321,7 @@ func (r *rosterActor) onPullAgain(ctx actor.Context, m *pullAgain) {
 
 func (r *rosterActor) onPage(ctx actor.Context, m *messages.RosterPage) {
 	other := r.replication.others[m.GetFrom()]
-	if other == nil || other.synced {
+	if other == nil || other.synced || m.GetQuestion() != 0 && m.GetQuestion() != other.after.GetQuestion() {
 		return
 	}
 	if m.GetNotYet() {

@@ -116,8 +116,7 @@ func (o *otherRoster) latest() (sequence uint64) {
 // sync has the world's roster get all that the other one has, up to an update.
 func (o *otherRoster) sync(published uint64) {
 	o.w.t.Helper()
-	awaitGot[*messages.RosterPull](o)
-	o.tell(&messages.RosterPage{From: "other", Sequence: published, Last: true})
+	o.tell(&messages.RosterPage{From: "other", Sequence: published, Question: awaitGot[*messages.RosterPull](o).GetQuestion(), Last: true})
 }
 
 // Promise 2: a heartbeat that the network held back does not make a broker count as up to
@@ -221,4 +220,47 @@ func TestRoster_OfTwoReadingsOfTheStoreTheLaterCounts(t *testing.T) {
 		require.Positive(t, LoadedAs(stored))
 	}
 	require.Greater(t, newWorld(t).deps.stampAfter(0), int64(Loaded), "what grains publish is newer than any reading")
+}
+
+// Promise 3: an update is lost while a broker is still being asked for all that it has. The
+// page that was on its way is older than that, also if it is the last one.
+func TestRoster_IsBehindWhenAnUpdateWasLostWhileItAskedForEverything(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := newOther(w)
+	first := awaitGot[*messages.RosterPull](o).GetQuestion()
+	o.tell(&messages.RosterPage{From: "other", Sequence: 7, Question: first, Sessions: []*messages.SessionView{viewOf("b", 5)}})
+	second := awaitGot[*messages.RosterPull](o)
+	require.Equal(t, "b", second.GetAfterSession())
+	o.tell(&messages.RosterUpdate{From: "other", Sequence: 9}) // 8 had session a, which is on the first page
+	again := awaitGot[*messages.RosterPull](o)
+	require.Empty(t, again.GetAfterSession())
+	o.tell(&messages.RosterPage{From: "other", Sequence: 7, Question: second.GetQuestion(), Last: true})
+	o.tell(&messages.RosterAck{From: "other", Sequence: o.beat(), Published: 9})
+	require.ErrorIs(t, w.deps.Roster.Behind(), ErrBehind)
+	o.tell(&messages.RosterPage{From: "other", Sequence: 9, Question: again.GetQuestion(), Last: true,
+		Sessions: []*messages.SessionView{viewOf("a", 5), viewOf("b", 5)}})
+	o.tell(&messages.RosterAck{From: "other", Sequence: o.beat(), Published: 9})
+	require.NoError(t, w.deps.Roster.Behind())
+	require.NotNil(t, o.shows("a"))
+}
+
+// A question for a page that was put twice, because its answer took long, does not double
+// the rest.
+func TestRoster_AsksOnceForEachPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := newOther(w)
+	question := awaitGot[*messages.RosterPull](o).GetQuestion()
+	w.clock.Advance(3 * heartbeat)
+	require.Equal(t, question, awaitGot[*messages.RosterPull](o).GetQuestion())
+	for range 2 {
+		o.tell(&messages.RosterPage{From: "other", Sequence: 7, Question: question, Sessions: []*messages.SessionView{viewOf("b", 5)}})
+	}
+	require.Greater(t, awaitGot[*messages.RosterPull](o).GetQuestion(), question)
+	o.latest()
+	for _, m := range o.kept {
+		_, pull := m.(*messages.RosterPull)
+		require.False(t, pull, "%v", m)
+	}
 }

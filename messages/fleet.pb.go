@@ -451,8 +451,10 @@ type RosterPull struct {
 	AfterSession        string `protobuf:"bytes,3,opt,name=after_session,json=afterSession,proto3" json:"after_session,omitempty"`
 	AfterHostname       string `protobuf:"bytes,4,opt,name=after_hostname,json=afterHostname,proto3" json:"after_hostname,omitempty"`
 	AfterServer         string `protobuf:"bytes,5,opt,name=after_server,json=afterServer,proto3" json:"after_server,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Which question this is. One that is put again keeps its number.
+	Question      uint64 `protobuf:"varint,6,opt,name=question,proto3" json:"question,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RosterPull) Reset() {
@@ -520,6 +522,13 @@ func (x *RosterPull) GetAfterServer() string {
 	return ""
 }
 
+func (x *RosterPull) GetQuestion() uint64 {
+	if x != nil {
+		return x.Question
+	}
+	return 0
+}
+
 type RosterPage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	From  string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
@@ -529,7 +538,9 @@ type RosterPage struct {
 	Servers  []*ServerView  `protobuf:"bytes,4,rep,name=servers,proto3" json:"servers,omitempty"`
 	Last     bool           `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
 	// Set with an empty page: the asker is not in this broker's view yet.
-	NotYet        bool `protobuf:"varint,6,opt,name=not_yet,json=notYet,proto3" json:"not_yet,omitempty"`
+	NotYet bool `protobuf:"varint,6,opt,name=not_yet,json=notYet,proto3" json:"not_yet,omitempty"`
+	// Which question this answers, 0 from a broker that does not say so.
+	Question      uint64 `protobuf:"varint,7,opt,name=question,proto3" json:"question,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -604,6 +615,13 @@ func (x *RosterPage) GetNotYet() bool {
 		return x.NotYet
 	}
 	return false
+}
+
+func (x *RosterPage) GetQuestion() uint64 {
+	if x != nil {
+		return x.Question
+	}
+	return 0
 }
 
 // BrokerLeft tells a server grain that agent links on these brokers are gone.
@@ -722,14 +740,15 @@ const file_fleet_proto_rawDesc = "" +
 	"\tRosterAck\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1c\n" +
-	"\tpublished\x18\x03 \x01(\x04R\tpublished\"\xc4\x01\n" +
+	"\tpublished\x18\x03 \x01(\x04R\tpublished\"\xe0\x01\n" +
 	"\n" +
 	"RosterPull\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x123\n" +
 	"\x16after_creation_unix_ms\x18\x02 \x01(\x03R\x13afterCreationUnixMs\x12#\n" +
 	"\rafter_session\x18\x03 \x01(\tR\fafterSession\x12%\n" +
 	"\x0eafter_hostname\x18\x04 \x01(\tR\rafterHostname\x12!\n" +
-	"\fafter_server\x18\x05 \x01(\tR\vafterServer\"\xf2\x01\n" +
+	"\fafter_server\x18\x05 \x01(\tR\vafterServer\x12\x1a\n" +
+	"\bquestion\x18\x06 \x01(\x04R\bquestion\"\x8e\x02\n" +
 	"\n" +
 	"RosterPage\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x1a\n" +
@@ -737,7 +756,8 @@ const file_fleet_proto_rawDesc = "" +
 	"\bsessions\x18\x03 \x03(\v2(.opensessionmanager.messages.SessionViewR\bsessions\x12A\n" +
 	"\aservers\x18\x04 \x03(\v2'.opensessionmanager.messages.ServerViewR\aservers\x12\x12\n" +
 	"\x04last\x18\x05 \x01(\bR\x04last\x12\x17\n" +
-	"\anot_yet\x18\x06 \x01(\bR\x06notYet\"*\n" +
+	"\anot_yet\x18\x06 \x01(\bR\x06notYet\x12\x1a\n" +
+	"\bquestion\x18\a \x01(\x04R\bquestion\"*\n" +
 	"\n" +
 	"BrokerLeft\x12\x1c\n" +
 	"\taddresses\x18\x01 \x03(\tR\taddresses\"\x0e\n" +
