@@ -8,7 +8,6 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"google.golang.org/protobuf/proto"
 
-	"opensessionmanager/cluster/membership"
 	"opensessionmanager/messages"
 )
 
@@ -68,8 +67,9 @@ func (a *asking) Stop(*actor.PID) {}
 
 // Ask sends each call to its grain and waits for all answers, index-aligned. An
 // answer is what the grain responded, or ErrTimeout when it did not within the time
-// of ctx. A question is sent again when its grain's owner changes, when its message
-// certainly reached nobody, and when another broker does not answer for a second.
+// of ctx. A question is sent again when the fleet changes, for its grain may have asked
+// another one of a broker that is gone, when its message certainly reached nobody, and when
+// another broker does not answer for a second.
 // A question that was sent more than once is refused only when each copy was: as long as
 // one may still be acted upon, a refusal of another one would be a lie.
 // A broker that is out of contact with the fleet gives up early.
@@ -128,16 +128,13 @@ func (r *round) wait(ctx context.Context, answers <-chan answer) {
 			r.take(a)
 		case <-changed:
 			changed = r.f.viewChanged()
-			r.sendAgain(func(i int, v *membership.View) bool {
-				owner, _ := v.Owner(r.calls[i].Kind, r.calls[i].ID)
-				return owner.ID != r.sent[i].owner
-			})
+			r.sendAgain(func(int) bool { return true })
 		case <-again.C:
 			again.Reset(resend)
 			if lost = r.f.lostFor(lost); lost >= lostAfter {
 				return
 			}
-			r.sendAgain(func(i int, _ *membership.View) bool { return r.sent[i].owner != r.f.self.ID })
+			r.sendAgain(func(i int) bool { return r.sent[i].owner != r.f.self.ID })
 		case <-ctx.Done():
 			return
 		}
@@ -194,22 +191,22 @@ func (r *round) later(d time.Duration, to uint32, note any) {
 // not answered. A refusal that says nothing for good stands.
 func undecided(refused *messages.Refusal) any {
 	switch refused.GetCode() {
-	case messages.CodeBusy, messages.CodeNotReady, messages.CodeStoreUnavailable, messages.CodeTimeout:
+	case messages.CodeBusy, messages.CodeNotReady, messages.CodeStoreUnavailable, messages.CodeTimeout, messages.CodeUnreachable:
 		return refused
 	default:
 		return ErrTimeout
 	}
 }
 
-func (r *round) sendAgain(which func(i int, v *membership.View) bool) {
-	view, n := r.f.source.Current(), 0
+func (r *round) sendAgain(which func(i int) bool) {
+	n := 0
 	for i := range r.calls {
-		if r.out[i] == nil && r.sent[i].refused == nil && which(i, view) {
+		if r.out[i] == nil && r.sent[i].refused == nil && which(i) {
 			r.send(i)
 			n++
 		}
 	}
 	if n > 0 {
-		r.f.cfg.Logger.Debug("questions sent again", slog.Int("count", n), slog.Uint64("epoch", view.Epoch))
+		r.f.cfg.Logger.Debug("questions sent again", slog.Int("count", n), slog.Uint64("epoch", r.f.source.Current().Epoch))
 	}
 }

@@ -13,6 +13,7 @@ import (
 // a refused create must not come to be (F1, F41).
 func TestAsk_RefusalWaitsForTheOtherCopies(t *testing.T) {
 	no, busy := &messages.Refusal{Code: messages.CodeNoServer}, &messages.Refusal{Code: messages.CodeBusy}
+	away := &messages.Refusal{Code: messages.CodeUnreachable}
 	yes, dead := &messages.SessionView{Id: "a"}, &actor.DeadLetterResponse{}
 	for name, c := range map[string]struct {
 		copies  int
@@ -26,6 +27,7 @@ func TestAsk_RefusalWaitsForTheOtherCopies(t *testing.T) {
 		"refused once":                     {2, []any{no}, nil},
 		"refused once, no more heard":      {2, []any{no, &copiesDue{}}, ErrTimeout},
 		"busy once, no more heard":         {2, []any{busy, &copiesDue{}}, busy},
+		"not reachable now, no more heard": {2, []any{away, &copiesDue{}}, away},
 		"the other one reached nobody":     {2, []any{no, dead}, no},
 		"refused by two of three, granted": {3, []any{no, no, yes}, yes},
 	} {

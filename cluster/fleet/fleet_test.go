@@ -56,6 +56,10 @@ func (e *echo) Receive(ctx actor.Context) {
 		if !e.retiring {
 			e.retire()
 		}
+	case *messages.UpdateSessionPermissions: // as if the first were lost where it asked on
+		if e.answers++; e.answers > 1 {
+			ctx.Respond(&messages.SessionClosed{SessionId: m.GetSessionId(), ServerId: e.id})
+		}
 	case *messages.CloseServer:
 		ctx.Stop(ctx.Self())
 	}

@@ -359,3 +359,19 @@ func TestCourier_ACommandForALinkThatEndedIsAnswered(t *testing.T) {
 	require.True(t, ok, "a client that waits needs a refusal")
 	require.Equal(t, messages.CodeUnreachable, refusal.GetCode())
 }
+
+// The grain of a session asked its server's, and that one's broker is gone: the question is
+// put again although the session's own broker is the one that was asked.
+func TestAsk_PutsItsQuestionsAgainWhenTheFleetChanges(t *testing.T) {
+	t.Parallel()
+	all := fellows(t, 2, nil)
+	a, b := all[0], all[1]
+	id := a.ownedBy(t)
+	answered := make(chan any, 1)
+	go func() {
+		answered <- a.Ask(withTime(t), []Call{{Kind: messages.KindSession, ID: id, Msg: &messages.UpdateSessionPermissions{SessionId: id}}})[0]
+	}()
+	await(t, "the grain to be asked", func() bool { return a.made.Load() == 1 })
+	b.Stop(context.Background())
+	require.IsType(t, &messages.SessionClosed{}, <-answered)
+}
