@@ -321,9 +321,10 @@ func (g *serverGrain) snapshotRecord() *messages.ServerRecord {
 
 func (g *serverGrain) key() persistence.Key { return persistence.Key{Kind: RecordServer, ID: g.id} }
 
-// retireIfEmpty gives back the activation of a server that does not exist.
+// retireIfEmpty gives back the activation of a server that does not exist. Closes that are
+// owed stand in the sessions' records.
 func (g *serverGrain) retireIfEmpty() {
-	if g.record == nil && g.link == nil && g.claim == nil && !g.busy && !g.saving && !g.retiring && len(g.closes) == 0 && len(g.backlog.kept) == 0 {
+	if g.record == nil && g.link == nil && g.claim == nil && !g.busy && !g.saving && !g.retiring && len(g.backlog.kept) == 0 {
 		g.retire()
 	}
 }
