@@ -110,3 +110,19 @@ func TestRoster_PassesOnTheLastUpdatesOfADeadBroker(t *testing.T) {
 	require.NotNil(t, o.shows("new"))
 	require.Nil(t, o.shows("gone"))
 }
+
+// A server is forgotten by a broker whose roster does not show it: the others are told.
+func TestRoster_ARemovalOfAServerThatIsNotShownIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := newOther(w)
+	o.sync(7)
+	w.deps.Roster.tell(&removeServer{"s"})
+	for {
+		if gone := awaitGot[*messages.RosterUpdate](o).GetRemovedServers(); len(gone) > 0 {
+			require.Equal(t, "s", gone[0].GetId())
+			require.Greater(t, gone[0].GetVersion(), int64(Loaded))
+			return
+		}
+	}
+}

@@ -143,9 +143,11 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		}
 		r.later(ctx, ctx.Sender(), &dropped{})
 	case *removeServer:
+		version := r.deps.stampAfter(0)
 		if known, ok := r.builder.Snapshot().Server(m.id); ok {
-			r.remove(ctx, &r.replication.out.RemovedServers, "server/", m.id, known.View.GetVersion())
+			version = known.View.GetVersion()
 		}
+		r.remove(ctx, &r.replication.out.RemovedServers, "server/", m.id, version)
 		r.builder.RemoveServer(m.id)
 		ctx.Send(r.deps.Placer, &serverGone{m.id})
 		r.later(ctx, nil, nil)
@@ -218,7 +220,11 @@ func (r *rosterActor) remove(ctx actor.Context, out *[]*messages.Removal, kind, 
 	r.bury(ctx, kind, gone)
 }
 
-// unhandled: a message nobody expected is a mistake of ours, never silent.
+// unhandled: a message nobody expected is a mistake of ours, never silent. That an actor of
+// this broker had just ended is none, and who depends on it watches it.
 func unhandled(d *Deps, who string, msg any) {
+	if _, ended := msg.(*actor.DeadLetterResponse); ended {
+		return
+	}
 	d.Logger.Error("actor got a message it does not know", "actor", who, "message", fmt.Sprintf("%T", msg))
 }

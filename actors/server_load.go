@@ -75,7 +75,7 @@ func (g *serverGrain) onLoaded(ctx actor.Context, m *serverLoaded) {
 	case g.version == 0:
 		g.rewrite(ctx)
 	case g.version != before: // written by an activation before this one, after it was read here
-		g.srv.Closed = g.record.GetClosed()
+		g.srv.Closed, g.switches = g.record.GetClosed(), g.record.GetSwitchRequests()
 		g.publish(nil, nil)
 	}
 	g.backlog.drain(func() bool { return g.busy }, func(m mail) { g.handle(ctx, m) })

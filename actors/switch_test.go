@@ -5,8 +5,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"opensessionmanager/messages"
+	"opensessionmanager/persistence"
 )
 
 func (w *world) openServer(id, request string) *messages.ServerView {
@@ -62,4 +64,24 @@ func TestServer_CopyOfACloseIsAnsweredAsTheFirst(t *testing.T) {
 	w.awaitCount("a", 1)
 	require.IsType(t, &messages.ServerView{}, ask("first"))
 	w.refused(ask("second"), messages.CodeServerHasSessions)
+}
+
+// The record was written by an activation elsewhere after this one had read it: what that
+// one did is known here too, and stays in the record.
+func TestServer_CopyOfARequestThatWasDoneElsewhereDoesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.host("a").connect()
+	w.openServer("a", "first") // and its record is there
+	stored := w.scan(RecordServer)[0]
+	var record messages.ServerRecord
+	require.NoError(t, proto.Unmarshal(stored.Data, &record))
+	record.SwitchRequests = append(record.SwitchRequests, "closed", "opened")
+	data, err := proto.Marshal(&record)
+	require.NoError(t, err)
+	_, err = w.store.Save(t.Context(), persistence.Record{Key: stored.Key, Version: stored.Version, Data: data})
+	require.NoError(t, err)
+	w.peers.Tell(messages.KindServer, "a", &messages.Wake{Check: true}, nil)
+	w.openServer("a", "later")
+	require.False(t, w.closeServer("a", "closed").GetClosed())
 }
