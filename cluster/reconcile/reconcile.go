@@ -85,6 +85,7 @@ func (a *Auditor) Run(ctx context.Context) {
 	why := ""
 	next := time.NewTimer(a.spread(a.cfg.Every))
 	defer next.Stop()
+	soon := false   // a look is about to come: more reasons do not put it off
 	second := false // this look follows another one
 	for {
 		select {
@@ -92,8 +93,12 @@ func (a *Auditor) Run(ctx context.Context) {
 			return
 		case why = <-a.asks:
 			second = false
-			next.Reset(a.cfg.Delay + rand.N(a.cfg.Delay))
+			if !soon {
+				soon = true
+				next.Reset(a.cfg.Delay + rand.N(a.cfg.Delay))
+			}
 		case <-next.C:
+			soon = false
 			err := a.look(ctx, why)
 			switch {
 			case ctx.Err() != nil:

@@ -203,3 +203,17 @@ func TestAuditor_DoesNotPressTheStore(t *testing.T) {
 	w.awaitWoken(want...)
 	require.GreaterOrEqual(t, w.drains.Load(), int64(1500/200))
 }
+
+// Reasons that follow each other closely do not put the look off.
+func TestAuditor_LooksAlthoughItIsAskedAllTheTime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mixed()
+	a := w.start(func(c *reconcile.Config) { c.Delay = 50 * time.Millisecond })
+	require.Eventually(t, func() bool {
+		a.Look("test")
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.woken) > 0
+	}, 20*time.Second, 2*time.Millisecond)
+}
