@@ -122,15 +122,18 @@ func outOfContact() *messages.Refusal {
 // CreateSessions has each session's grain come to life, unless it is known that it could
 // not be kept: then the client is told so at once instead of after the store's time limit.
 func (g *Gateway) CreateSessions(ctx context.Context, in []*messages.CreateSession) []*messages.SessionResult {
-	if len(in) > 0 && g.inContact() && g.reader.StoreFails() {
-		out := make([]*messages.SessionResult, len(in))
-		for i := range out {
-			out[i] = &messages.SessionResult{Outcome: &messages.SessionResult_Refusal{Refusal: &messages.Refusal{
-				Code: messages.CodeStoreUnavailable, Detail: "the store does not take anything at the moment", RetryAfterMs: 1000}}}
-		}
-		return out
+	var answers []any
+	switch {
+	case len(in) == 0:
+	case !g.inContact():
+		answers = all(len(in), outOfContact())
+	case g.reader.StoreFails():
+		answers = all(len(in), &messages.Refusal{Code: messages.CodeStoreUnavailable,
+			Detail: "the store does not take anything at the moment", RetryAfterMs: 1000})
+	default:
+		answers = g.send(ctx, len(in), func(i int) fleet.Call { return sessionCall(in[i].GetSessionId(), in[i]) })
 	}
-	out := sessions(g.ask(ctx, len(in), func(i int) fleet.Call { return sessionCall(in[i].GetSessionId(), in[i]) }))
+	out := sessions(answers)
 	g.withdraw(in, out)
 	return out
 }
@@ -176,34 +179,61 @@ func hostRequestID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// known asks only sessions that the roster knows: an id from outside that never was
-// must not wake a grain, let alone read the store.
 func (g *Gateway) known(ctx context.Context, n int, item func(int) (string, proto.Message)) []*messages.SessionResult {
-	complete := g.upToDate()
-	out := make([]*messages.SessionResult, n)
-	if !complete && g.reader.Contact() != nil {
-		for i := range out {
-			out[i] = &messages.SessionResult{Outcome: &messages.SessionResult_Refusal{Refusal: outOfContact()}}
-		}
-		return out
+	return sessions(g.askKnown(ctx, messages.KindSession, n, item))
+}
+
+func (g *Gateway) servers(ctx context.Context, n int, item func(int) (string, proto.Message)) []*messages.ServerResult {
+	out := make([]*messages.ServerResult, n)
+	for i, answer := range g.askKnown(ctx, messages.KindServer, n, item) {
+		out[i] = serverResult(answer)
 	}
-	snapshot := g.reader.Snapshot()
+	return out
+}
+
+// askKnown asks only what the roster knows: an id from outside that never was must not wake
+// a grain, let alone read the store.
+func (g *Gateway) askKnown(ctx context.Context, kind string, n int, item func(int) (string, proto.Message)) []any {
+	complete := g.upToDate()
+	if !complete && g.reader.Contact() != nil {
+		return all(n, outOfContact())
+	}
+	snapshot, out := g.reader.Snapshot(), make([]any, n)
 	var ask []int
 	for i := range n {
-		id, _ := item(i)
-		if _, ok := snapshot.Session(id); ok {
+		switch id, _ := item(i); {
+		case shows(snapshot, kind, id):
 			ask = append(ask, i)
-		} else if !complete {
-			out[i] = &messages.SessionResult{Outcome: &messages.SessionResult_Refusal{Refusal: behind()}}
-		} else {
-			out[i] = refuseSession(messages.CodeSessionNotFound, "no session with this id and owner")
+		case !complete:
+			out[i] = behind()
+		default:
+			out[i] = unknown(kind)
 		}
 	}
-	answers := sessions(g.ask(ctx, len(ask), func(k int) fleet.Call { id, msg := item(ask[k]); return sessionCall(id, msg) }))
+	answers := g.ask(ctx, len(ask), func(k int) fleet.Call {
+		id, msg := item(ask[k])
+		return fleet.Call{Kind: kind, ID: id, Msg: msg}
+	})
 	for k, i := range ask {
 		out[i] = answers[k]
 	}
 	return out
+}
+
+func shows(snapshot *roster.Snapshot, kind, id string) (ok bool) {
+	if kind == messages.KindServer {
+		_, ok = snapshot.Server(id)
+	} else {
+		_, ok = snapshot.Session(id)
+	}
+	return ok
+}
+
+func unknown(kind string) *messages.Refusal {
+	if kind == messages.KindServer {
+		return &messages.Refusal{Code: messages.CodeServerNotFound, Detail: "no server with this id"}
+	}
+	return &messages.Refusal{Code: messages.CodeSessionNotFound, Detail: "no session with this id and owner"}
 }
 
 // OpenServers lets servers take sessions again.
@@ -222,39 +252,7 @@ func (g *Gateway) CloseServers(ctx context.Context, in []*messages.CloseServer) 
 	return g.servers(ctx, len(in), func(i int) (string, proto.Message) { return in[i].GetServerId(), in[i] })
 }
 
-func (g *Gateway) servers(ctx context.Context, n int, item func(int) (string, proto.Message)) []*messages.ServerResult {
-	complete := g.upToDate()
-	out := make([]*messages.ServerResult, n)
-	if !complete && g.reader.Contact() != nil {
-		for i := range out {
-			out[i] = &messages.ServerResult{Outcome: &messages.ServerResult_Refusal{Refusal: outOfContact()}}
-		}
-		return out
-	}
-	snapshot := g.reader.Snapshot()
-	var ask []int
-	for i := range n {
-		id, _ := item(i)
-		if _, ok := snapshot.Server(id); ok {
-			ask = append(ask, i)
-		} else if !complete {
-			out[i] = &messages.ServerResult{Outcome: &messages.ServerResult_Refusal{Refusal: behind()}}
-		} else {
-			out[i] = &messages.ServerResult{Outcome: &messages.ServerResult_Refusal{Refusal: &messages.Refusal{
-				Code: messages.CodeServerNotFound, Detail: "no server with this id"}}}
-		}
-	}
-	answers := g.ask(ctx, len(ask), func(k int) fleet.Call {
-		id, msg := item(ask[k])
-		return fleet.Call{Kind: messages.KindServer, ID: id, Msg: msg}
-	})
-	for k, i := range ask {
-		out[i] = serverResult(answers[k])
-	}
-	return out
-}
-
-// ask sends what the bound on items under way allows and refuses the rest.
+// ask sends if this broker may act for the fleet.
 func (g *Gateway) ask(ctx context.Context, n int, call func(int) fleet.Call) []any {
 	if n == 0 {
 		return nil
@@ -262,6 +260,11 @@ func (g *Gateway) ask(ctx context.Context, n int, call func(int) fleet.Call) []a
 	if !g.inContact() {
 		return all(n, outOfContact())
 	}
+	return g.send(ctx, n, call)
+}
+
+// send asks what the bound on items under way allows and refuses the rest.
+func (g *Gateway) send(ctx context.Context, n int, call func(int) fleet.Call) []any {
 	if !g.enter(n) {
 		return all(n, &messages.Refusal{Code: messages.CodeBusy, Detail: "the broker has too much under way", RetryAfterMs: 1000})
 	}

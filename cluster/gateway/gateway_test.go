@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -118,6 +119,19 @@ func TestChanges_OutOfContactAreRefusedUnasked(t *testing.T) {
 	servers := g.CloseServers(t.Context(), []*messages.CloseServer{{ServerId: "a"}})
 	require.Equal(t, messages.CodeNotReady, servers[0].GetRefusal().GetCode())
 	require.Empty(t, asked.calls())
+}
+
+// Who is out of contact waits for it once.
+func TestCreate_WaitsOnceForContact(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		reader := of()
+		reader.contact = errors.New("nobody confirms the view")
+		began := time.Now()
+		out := New(&grains{answer: echo}, reader, DefaultConfig()).CreateSessions(t.Context(), []*messages.CreateSession{create("a")})
+		require.Equal(t, messages.CodeNotReady, out[0].GetRefusal().GetCode())
+		require.Equal(t, DefaultConfig().Patience, time.Since(began))
+	})
 }
 
 // F19: what could not be kept is refused at once, not after the store's time limit.
