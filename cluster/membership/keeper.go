@@ -208,23 +208,16 @@ func (k *Keeper) Leave(ctx context.Context) error {
 	return err
 }
 
-// part tells the others and waits until they have taken note, if any are left.
+// part tells the others and waits until they have taken note, if any are left. A mark is
+// lost when the registry moves to another broker.
 func (k *Keeper) part(ctx context.Context, id string) error {
-	for attempt := 0; ; attempt++ {
-		call, cancel := context.WithTimeout(ctx, k.opt.callTimeout())
-		err := k.registry.MarkLeft(call, id)
-		cancel()
-		if err == nil {
-			break
-		}
-		if !pause(ctx, backoff(attempt, k.opt.Heartbeat)) {
-			return fmt.Errorf("membership: the others could not be told: %w: %w", ctx.Err(), err)
-		}
+	if err := k.mark(ctx, id); err != nil {
+		return err
 	}
 	k.withdraw()
 	for {
 		k.mu.Lock()
-		last := k.last(id)
+		last, marked := k.last(id, k.opt.Now(), k.opt.TTL), k.left[id]
 		k.mu.Unlock()
 		if last {
 			return nil // the mark stays for whoever comes next
@@ -234,6 +227,11 @@ func (k *Keeper) part(ctx context.Context, id string) error {
 		case <-k.parted:
 		case <-k.life.Done():
 		case <-again.C:
+			if !marked {
+				if err := k.mark(ctx, id); err != nil {
+					return err
+				}
+			}
 			continue
 		case <-ctx.Done():
 			again.Stop()
@@ -241,6 +239,21 @@ func (k *Keeper) part(ctx context.Context, id string) error {
 		}
 		again.Stop()
 		return nil
+	}
+}
+
+// mark tries until the registry has taken the mark.
+func (k *Keeper) mark(ctx context.Context, id string) error {
+	for attempt := 0; ; attempt++ {
+		call, cancel := context.WithTimeout(ctx, k.opt.callTimeout())
+		err := k.registry.MarkLeft(call, id)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if !pause(ctx, backoff(attempt, k.opt.Heartbeat)) {
+			return fmt.Errorf("membership: the others could not be told: %w: %w", ctx.Err(), err)
+		}
 	}
 }
 

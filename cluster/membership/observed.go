@@ -226,7 +226,12 @@ func (o *observed) readable() map[string]probed {
 	return m
 }
 
-// last says that everybody in the view but self has left as well.
-func (o *observed) last(self string) bool {
-	return !slices.ContainsFunc(o.members(), func(m Entry) bool { return m.ID != self && !o.left[m.ID] })
+// last says that everybody in the view but self has left as well. Whoever the registry
+// has missed for a time to live left before it moved here, or is dead: nobody of those
+// takes note of anything.
+func (o *observed) last(self string, now time.Time, ttl time.Duration) bool {
+	return !slices.ContainsFunc(o.members(), func(m Entry) bool {
+		since, absent := o.absent[m.ID]
+		return m.ID != self && !o.left[m.ID] && !(absent && now.Sub(since) >= ttl)
+	})
 }
