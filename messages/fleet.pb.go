@@ -183,7 +183,9 @@ type Pong struct {
 	MemberId string                 `protobuf:"bytes,1,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
 	Epoch    uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// confirmed: not only other brokers but the registry confirmed its view lately.
-	Confirmed     bool `protobuf:"varint,3,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
+	Confirmed bool `protobuf:"varint,3,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
+	// out_of_contact: neither the registry nor a majority did, so that it answers nothing.
+	OutOfContact  bool `protobuf:"varint,4,opt,name=out_of_contact,json=outOfContact,proto3" json:"out_of_contact,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -235,6 +237,13 @@ func (x *Pong) GetEpoch() uint64 {
 func (x *Pong) GetConfirmed() bool {
 	if x != nil {
 		return x.Confirmed
+	}
+	return false
+}
+
+func (x *Pong) GetOutOfContact() bool {
+	if x != nil {
+		return x.OutOfContact
 	}
 	return false
 }
@@ -722,11 +731,12 @@ const file_fleet_proto_rawDesc = "" +
 	"\x04body\x18\x06 \x01(\fR\x04body\x12\x14\n" +
 	"\x05epoch\x18\a \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04hops\x18\b \x01(\x05R\x04hops\"\x06\n" +
-	"\x04Ping\"W\n" +
+	"\x04Ping\"}\n" +
 	"\x04Pong\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +
-	"\tconfirmed\x18\x03 \x01(\bR\tconfirmed\"\xe7\x02\n" +
+	"\tconfirmed\x18\x03 \x01(\bR\tconfirmed\x12$\n" +
+	"\x0eout_of_contact\x18\x04 \x01(\bR\foutOfContact\"\xe7\x02\n" +
 	"\fRosterUpdate\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12D\n" +

@@ -41,3 +41,20 @@ func TestView_WhoIsRemovedAliveIsTold(t *testing.T) {
 	await(t, "it to know", func() bool { return errors.Is(removed.Contact(), ErrBehind) })
 	require.NoError(t, stays.Contact())
 }
+
+// F5, F19: a broker that the registry does not serve any more says so when it is asked,
+// and the others go on without it.
+func TestProbe_WhoHasNoContactSaysSo(t *testing.T) {
+	t.Parallel()
+	registry := membership.NewMemory(membership.DefaultTTL)
+	lines := []*membership.Line{registry.Connect(), registry.Connect()}
+	all := fellows(t, 2, func(i int, c *Config) { c.Source = membership.New(lines[i], membership.Options{Logger: c.Logger}) })
+	lines[1].Cut()
+	t.Cleanup(lines[1].Mend)
+	await(t, "it to say so", func() bool {
+		err := all[0].probe(withTime(t), all[1].Self())
+		require.NotErrorIs(t, err, membership.ErrGone)
+		return errors.Is(err, membership.ErrOutOfContact)
+	})
+	await(t, "the other one to go on", func() bool { return len(all[0].View().Members) == 1 })
+}

@@ -66,6 +66,9 @@ func (f *Fleet) judge(m membership.Member, answer any) error {
 	if pong.GetConfirmed() {
 		says = append(says, membership.ErrConfirmed)
 	}
+	if pong.GetOutOfContact() {
+		says = append(says, membership.ErrOutOfContact)
+	}
 	if len(says) == 0 {
 		return nil
 	}

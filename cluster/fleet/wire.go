@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"opensessionmanager/cluster/membership"
 	"opensessionmanager/messages"
 )
 
@@ -155,7 +157,8 @@ func (c courier) warnUnknown(name string, err error) {
 // pong answers a probe: this process lives, and which view it has.
 func (c courier) pong(ctx actor.Context, env *messages.Envelope, msg proto.Message) {
 	if _, ok := msg.(*messages.Ping); ok && env.GetSender() != nil {
-		ctx.Send(env.GetSender(), &messages.Pong{MemberId: c.f.self.ID, Epoch: c.f.source.Current().Epoch, Confirmed: c.f.confirmed()})
+		ctx.Send(env.GetSender(), &messages.Pong{MemberId: c.f.self.ID, Epoch: c.f.source.Current().Epoch,
+			Confirmed: c.f.confirmed(), OutOfContact: errors.Is(c.f.source.Contact(), membership.ErrNoContact)})
 	}
 }
 

@@ -16,6 +16,7 @@ const rebuildStep = 100
 // rules are the times by which decide goes.
 type rules struct {
 	grace     time.Duration // how long the registry must have missed a member
+	stray     time.Duration // how long it must have missed one that says itself that it has no contact
 	orphaned  time.Duration // how long it must have missed one that lives
 	patience  time.Duration // how long a suspect must be silent that is not proven gone
 	pace      time.Duration // before a member is removed that is silent, not proven gone
@@ -29,8 +30,10 @@ type rules struct {
 type probed struct {
 	failures int  // in a row
 	gone     bool // the latest one proved that the process is no more
-	at       time.Time
-	before   time.Time // the one before that
+	lost     bool // the latest one was answered: it has no contact
+	asked    time.Time
+	at       time.Time // of the outcome
+	before   time.Time // of the one before that
 }
 
 // situation is all that decide knows.
@@ -49,6 +52,8 @@ type situation struct {
 	suspects map[string]time.Time // members whose connection the transport lost, and when
 	probes   map[string]probed
 	removal  time.Time // of the latest member that did not leave
+	// confirmed: the registry confirmed the view here lately.
+	confirmed bool
 }
 
 // proposal is a document that should follow the stored one.
@@ -206,6 +211,9 @@ func (s *situation) dead(d *document) (id, why string) {
 			// there as a rule: what it owns nobody can change while it is a member.
 			return m.ID, "the registry has missed it for long"
 		}
+		if m.ID != s.self.ID && !settling && s.strayed(m.ID) {
+			return m.ID, "the registry misses it and it has no contact with the fleet"
+		}
 		if m.ID == s.self.ID || !s.silent(m.ID) || settling && !s.probes[m.ID].gone {
 			continue
 		}
@@ -229,6 +237,15 @@ func (s *situation) dead(d *document) (id, why string) {
 func (s *situation) silent(id string) bool {
 	p := s.probes[id]
 	return p.failures >= deadlyProbes && s.now.Sub(p.at) <= s.freshness
+}
+
+// strayed says that a member, which the registry serves no more, has said so itself since
+// it is missed: it answers nothing, and what it owns waits for its removal. It must be
+// certain that the registry serves this broker.
+func (s *situation) strayed(id string) bool {
+	p := s.probes[id]
+	return s.confirmed && p.lost && s.now.Sub(p.at) <= s.freshness &&
+		s.missedFor(id, s.stray) && !p.asked.Before(s.absent[id])
 }
 
 // isolated says that nobody answers this broker though there are several others: then

@@ -36,7 +36,7 @@ func calm() *situation {
 	d := doc(7, "a", "b", "c")
 	return &situation{rules: Options{}.withDefaults().rules(), now: noon, self: entry("a"), stored: d, held: d,
 		healthy: healthy("a", "b", "c"), left: map[string]bool{}, absent: map[string]time.Time{},
-		suspects: map[string]time.Time{}, probes: map[string]probed{"b": {at: noon}, "c": {at: noon}}}
+		suspects: map[string]time.Time{}, probes: map[string]probed{"b": {at: noon}, "c": {at: noon}}, confirmed: true}
 }
 
 func members(d *document) []string {
@@ -61,6 +61,17 @@ func (s *situation) isolate(since time.Duration) {
 	for _, id := range []string{"b", "c"} {
 		s.suspects[id], s.probes[id] = ago(since), probed{failures: 2, at: noon}
 	}
+}
+
+// goAstray makes the registry miss b, which says that it has no contact.
+func (s *situation) goAstray(change func(*probed)) {
+	s.lose("b")
+	s.absent["b"] = ago(s.stray)
+	p := probed{lost: true, asked: ago(s.stray), at: noon}
+	if change != nil {
+		change(&p)
+	}
+	s.probes["b"] = p
 }
 
 // ended makes the latest probe of a member prove that its process is no more.
@@ -162,6 +173,26 @@ func TestDecide_Table(t *testing.T) {
 			s.lose("b")
 			s.absent["b"], s.probes["b"] = ago(s.orphaned), probed{at: noon}
 		}, []string{"a", "c"}},
+		"one that says that it has no contact is sooner": {func(s *situation) { s.goAstray(nil) }, []string{"a", "c"}},
+		"not before it was missed for some time": {func(s *situation) {
+			s.goAstray(nil)
+			s.absent["b"] = ago(s.stray - 1)
+		}, nil},
+		"not by its word from before": {func(s *situation) { s.goAstray(func(p *probed) { p.asked = ago(s.stray + 1) }) }, nil},
+		"not by its word of long ago": {func(s *situation) { s.goAstray(func(p *probed) { p.at = ago(time.Second) }) }, nil},
+		"not soon after a removal": {func(s *situation) {
+			s.goAstray(nil)
+			s.removal = ago(s.pace - 1)
+		}, nil},
+		"not by one that the registry does not serve": {func(s *situation) {
+			s.goAstray(nil)
+			s.confirmed = false
+		}, nil},
+		"not while it is listed": {func(s *situation) {
+			s.goAstray(nil)
+			s.healthy["b"] = entry("b")
+			delete(s.absent, "b")
+		}, nil},
 		"a newcomer and a removal are one step": {func(s *situation) { s.lose("b"); s.healthy["d"] = entry("d") }, []string{"a", "c", "d"}},
 		"a document that is gone is written anew": {func(s *situation) { s.stored = nil; s.lose("b"); s.healthy["d"] = entry("d") },
 			[]string{"a", "b", "c", "d"}},
@@ -259,6 +290,7 @@ func anySituation(t *rapid.T) *situation {
 	if s.held != nil && !s.held.has(s.self.ID) {
 		s.held = nil // it acts by views that hold it
 	}
+	s.confirmed = rapid.Bool().Draw(t, "confirmed")
 	if s.stored == s.held || rapid.Bool().Draw(t, "up to date") && s.held != nil {
 		s.stored = s.held
 	}
@@ -271,7 +303,8 @@ func anySituation(t *rapid.T) *situation {
 	for id, at := range anyTimes(t, "probes") {
 		failures := rapid.IntRange(0, 3).Draw(t, "failures")
 		before := at.Add(-time.Duration(rapid.IntRange(0, 1000).Draw(t, "before ms")) * time.Millisecond)
-		s.probes[id] = probed{failures: failures, before: before, gone: failures > 0 && rapid.Bool().Draw(t, "gone"), at: at}
+		s.probes[id] = probed{failures: failures, before: before, at: at,
+			gone: failures > 0 && rapid.Bool().Draw(t, "gone"), lost: failures == 0 && rapid.Bool().Draw(t, "lost"), asked: before}
 	}
 	if rapid.Bool().Draw(t, "removed before") {
 		s.removal = ago(time.Duration(rapid.IntRange(0, 4000).Draw(t, "removal ms")) * time.Millisecond)
@@ -330,6 +363,10 @@ func checkProposal(t *rapid.T, s *situation, p *proposal) {
 		return
 	}
 	if s.missedFor(id, s.orphaned) {
+		return
+	}
+	if s.probes[id].lost {
+		require.True(t, s.confirmed && s.missedFor(id, s.stray), "who has no contact is certainly missed")
 		return
 	}
 	require.GreaterOrEqual(t, s.probes[id].failures, 2, "nobody is removed who answered")

@@ -64,7 +64,7 @@ func (o Options) withDefaults() Options {
 
 func (o Options) rules() rules {
 	return rules{grace: o.Grace, pace: o.Pace, settle: o.Settle, wait: o.Wait,
-		orphaned: 2 * o.TTL, patience: o.TTL / 3, isolation: o.TTL / 3, freshness: 2*o.ProbeTimeout + o.Grace}
+		stray: o.Grace + o.TTL/3, orphaned: 2 * o.TTL, patience: o.TTL / 3, isolation: o.TTL / 3, freshness: 2*o.ProbeTimeout + o.Grace}
 }
 
 // Keeper is the Source of a fleet that shares a registry: it follows the document

@@ -4,6 +4,8 @@ package membership_test
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -116,4 +118,33 @@ func TestKeeper_TwoThatAreCutOffTogetherLoseContact(t *testing.T) {
 	for id, k := range all {
 		await(t, "contact by all: now nobody goes on without "+id, func() bool { return k.Contact() == nil })
 	}
+}
+
+// F5, F19: one that the registry misses and that says itself that it has no contact is
+// removed long before one that might go on.
+func TestKeeper_RemovesAMemberThatSaysThatItHasNoContact(t *testing.T) {
+	t.Parallel()
+	var log logged
+	o := quick(t)
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	registry := membership.NewMemory(o.TTL)
+	line := registry.Connect()
+	cut, stays := membership.New(line, o), open(t, registry, o)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		_ = cut.Leave(ctx)
+	})
+	asked := func(context.Context, membership.Member) error {
+		if errors.Is(cut.Contact(), membership.ErrNoContact) {
+			return membership.ErrOutOfContact
+		}
+		return nil
+	}
+	require.NoError(t, stays.Join(t.Context(), member("stays"), asked))
+	require.NoError(t, cut.Join(t.Context(), member("cut"), func(context.Context, membership.Member) error { return membership.ErrConfirmed }))
+	await(t, "both", func() bool { return len(stays.Current().Members) == 2 })
+	line.Cut()
+	await(t, "it to be removed", func() bool { return !stays.Current().Has("cut") })
+	require.Contains(t, log.String(), "it has no contact with the fleet")
 }

@@ -35,6 +35,9 @@ var (
 	// ErrConfirmed is for a Probe to return: the member lives and has the same view,
 	// which the registry confirms there.
 	ErrConfirmed = errors.New("membership: the registry confirms the view to the other broker")
+	// ErrOutOfContact is for a Probe to return: the member lives, and neither the registry
+	// nor a majority confirms the view to it.
+	ErrOutOfContact = errors.New("membership: the other broker has no contact")
 	// ErrGone is for a Probe to return: the process is certainly no more.
 	ErrGone = errors.New("membership: the other broker's process has ended")
 )
@@ -45,8 +48,9 @@ var (
 // that wraps ErrOtherEpoch says that the member lives but does not confirm the epoch
 // of this broker's view. ErrConfirmed does not confirm it either: the registry serves, so
 // that a broker which it does not serve is the one that is cut off, soon removed, and may
-// not go by the word of others, of those neither that are cut off with it. An error may
-// wrap both. One that wraps ErrGone says that its process has ended: its
+// not go by the word of others, of those neither that are cut off with it. ErrOutOfContact alone
+// confirms it as nil does; by it a member is removed sooner that the registry misses. An
+// error may wrap several of these. One that wraps ErrGone says that its process has ended: its
 // machine refuses connections to its port, or another process answers there.
 type Probe func(ctx context.Context, m Member) error
 

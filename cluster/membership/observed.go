@@ -53,7 +53,7 @@ func (p *probing) hear(failure error, now time.Time, ttl time.Duration) {
 			p.servedSince = now
 		}
 		p.served = now
-	case failure == nil, errors.Is(failure, ErrOtherEpoch), errors.Is(failure, ErrGone):
+	case alive(failure), errors.Is(failure, ErrGone):
 		p.servedSince, p.served = time.Time{}, time.Time{}
 	}
 }
@@ -176,6 +176,16 @@ func latestRemoval(held, next *document, latest, now time.Time) time.Time {
 	return latest
 }
 
+// alive says that what a probe returned is an answer of the member.
+func alive(failure error) bool {
+	return failure == nil || errors.Is(failure, ErrOtherEpoch) || errors.Is(failure, ErrConfirmed) || errors.Is(failure, ErrOutOfContact)
+}
+
+// agrees says that the answer confirms the view.
+func agrees(failure error) bool {
+	return alive(failure) && !errors.Is(failure, ErrOtherEpoch) && !errors.Is(failure, ErrConfirmed)
+}
+
 // settleProbe takes the outcome of a probe.
 func (o *observed) settleProbe(id string, failure error, confirmed bool, sent, now time.Time, opt Options) {
 	again, later := opt.ProbeTimeout, opt.Grace
@@ -184,11 +194,12 @@ func (o *observed) settleProbe(id string, failure error, confirmed bool, sent, n
 		return // no member any more
 	}
 	p.hear(failure, now, opt.TTL)
-	p.running, p.before, p.at, p.gone = false, p.at, now, errors.Is(failure, ErrGone)
+	p.running, p.before, p.at, p.asked = false, p.at, now, sent
+	p.gone, p.lost = errors.Is(failure, ErrGone), errors.Is(failure, ErrOutOfContact)
 	if confirmed {
 		p.confirmed = sent
 	}
-	if failure != nil && !errors.Is(failure, ErrOtherEpoch) && !errors.Is(failure, ErrConfirmed) {
+	if !alive(failure) {
 		p.failures++
 		p.next = sent.Add(again)
 		if p.gone {

@@ -50,6 +50,7 @@ func (k *Keeper) turn() time.Duration {
 func (k *Keeper) situation(now time.Time) *situation {
 	s := &situation{rules: k.opt.rules(), now: now, self: k.self, stored: k.stored, held: k.held, missing: k.missing,
 		left: k.left, absent: maps.Clone(k.absent), suspects: maps.Clone(k.suspects), probes: k.readable(), removal: k.removal}
+	s.confirmed = k.Confirmed()
 	if age(now, k.healthyAt) <= k.opt.TTL {
 		s.healthy = k.healthy
 	}
@@ -158,7 +159,7 @@ func (k *Keeper) ask(m Entry, now time.Time) {
 		err := k.probe(ctx, Member{ID: m.ID, Address: m.Address})
 		cancel()
 		k.mu.Lock()
-		same := err == nil && k.held == held
+		same := agrees(err) && k.held == held
 		k.settleProbe(m.ID, err, same, now, k.opt.Now(), k.opt)
 		fate := unchanged
 		if errors.Is(err, ErrStranger) { // waiting does not help a broker that wants to join

@@ -174,10 +174,10 @@ func TestFleet_SplitOneBrokerFromConsul(t *testing.T) {
 	s := startSplit(t)
 	one, others := s.brokers[0], s.brokers[1:]
 	s.net().cut(addresses(one), s.consulAt())
-	s.refuses(one)
+	s.deletable(12, others...)
 	s.awaitRehomed(one, s.since)
 	s.accepts(others...)
-	s.deletable(12, others...)
+	s.refuses(one)
 	s.pass(hold)
 	s.onlooker.stays(shown, s.since, others...)
 	s.healAndCheck()
