@@ -50,7 +50,7 @@ func (n *Node) openAuthorization(ctx context.Context) error {
 	}
 	n.auth, err = oauth.New(ctx, oauth.Config{
 		Store: n.records(), Keys: keys, Logger: n.log, Audit: n.audit, Now: time.Now, AuthServerRoots: roots, EpochFile: n.epochFile(),
-		EnableServer: cfg.Authorization.EnableServer, Changed: n.dropRevoked,
+		EnableServer: cfg.Authorization.EnableServer, Changed: n.dropRevoked, Restored: n.lookAgain,
 		EnableAuthorization: cfg.Authorization.EnableClient, EnableAgentAuthorization: cfg.Authorization.EnableAgent,
 		ConnectionTokenLifetime: cfg.Sessions.TokenDuration, SessionAlive: n.sessionAlive,
 	})

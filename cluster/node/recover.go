@@ -123,6 +123,14 @@ func (n *Node) watchRecords() {
 	}
 }
 
+// lookAgain compares the store that was put back from a backup with what is shown; before
+// everything is loaded nothing is.
+func (n *Node) lookAgain() {
+	if n.caughtUp.Load() && n.auditor != nil {
+		n.auditor.Look("the store was put back from a backup")
+	}
+}
+
 // fewWrites is how many writes may wait when grains are asked for more.
 const fewWrites = 200
 

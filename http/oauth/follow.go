@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"opensessionmanager/persistence"
 )
 
 // fullRefresh is how long at most nothing but the epoch is looked at: then a change
@@ -66,8 +68,13 @@ func (f *follower) follow(ctx context.Context) error {
 	if now == f.seen && time.Since(f.looked) < fullRefresh {
 		return nil
 	}
-	if now == 0 && f.seen > 0 { // somebody emptied the store; nothing old came back with that
-		return f.s.epoch.raise(ctx, f.seen)
+	if now == 0 && f.seen > 0 {
+		_, err := f.s.cfg.Store.Load(ctx, RootKey())
+		if errors.Is(err, persistence.ErrNotFound) { // somebody emptied the store; nothing old came back with that
+			return f.s.epoch.raise(ctx, f.seen)
+		} else if err != nil {
+			return err
+		}
 	}
 	if err := f.s.checkEpoch(ctx, f.seen, now); err != nil {
 		return err
@@ -153,6 +160,9 @@ func (s *Server) checkEpoch(ctx context.Context, highest, now int64) error {
 		"clients, agents and authorization servers that were unregistered since the backup have to be unregistered again",
 		slog.Int64("epoch", now), slog.Int64("epoch-seen", highest))
 	s.remember(highest + 1)
+	if s.cfg.Restored != nil {
+		s.cfg.Restored()
+	}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -303,13 +304,23 @@ func TestEpoch_OfAnotherFleetDoesNotCount(t *testing.T) {
 	require.ErrorIs(t, join(t, backup, remember(file)).authorize(token), oauth.ErrInvalidToken, "it counts for the fleet that it joined")
 }
 
-// F52, while brokers run: what they know is newer than the store.
+// F52, while brokers run: what they know is newer than the store, also if nothing had
+// been changed yet when the backup was made.
 func TestEpoch_ABackupUnderRunningBrokers(t *testing.T) {
 	t.Parallel()
+	for _, changes := range []int{1, 0} {
+		t.Run(fmt.Sprint(changes, " before it"), func(t *testing.T) { t.Parallel(); backupUnderBroker(t, changes) })
+	}
+}
+
+func backupUnderBroker(t *testing.T, changes int) {
 	inner := &swapped{Store: memory.New()}
-	w := join(t, inner)
+	restored := make(chan struct{}, 100)
+	w := join(t, inner, func(c *oauth.Config) { c.Restored = func() { restored <- struct{}{} } })
 	id, token := w.token(t, "portal")
-	require.NoError(t, w.RenewKeys(t.Context()))
+	for range changes {
+		require.NoError(t, w.RenewKeys(t.Context()))
+	}
 	backup := copyOf(t, inner)
 	require.NoError(t, w.Clients().Unregister(t.Context(), id))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -327,4 +338,5 @@ func TestEpoch_ABackupUnderRunningBrokers(t *testing.T) {
 	})
 	cancel()
 	<-ended
+	require.Len(t, restored, 1)
 }

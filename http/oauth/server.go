@@ -26,6 +26,9 @@ type Config struct {
 	// also called after every 120 intervals, for a change that nobody was told of. It has
 	// half a minute. Nil is none.
 	Changed func(context.Context) error
+	// Restored is called when the store was found to be older than it was. It must not
+	// block; nil is none.
+	Restored func()
 	// Audit is told of refusals, registrations and connections; nil: there is only the log.
 	Audit *audit.Trail
 	// EnableServer false makes tokens of external authorization servers the only ones

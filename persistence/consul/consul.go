@@ -16,9 +16,15 @@
 // replaces Consul's data; then an index from before could come up again and let a
 // stale writer pass. The generation prevents that: a key of its own,
 // <prefix>generation, made with the minute of its making by the first broker that
-// misses it, and checked in every transaction. A wiped store, or one restored from a
-// snapshot, therefore refuses all older versions (ErrConflict), gives out higher
+// misses it, and checked in every transaction. A wiped store, or one that goes back to a
+// life before that, therefore refuses all older versions (ErrConflict), gives out higher
 // ones, and is logged as an error. (Unless it was itself begun in the same minute.)
+//
+// `consul snapshot restore` brings back the same generation, and is not noticed here. On
+// a cluster that lives Consul's index goes on rising, so what was written since the
+// snapshot is refused all the same. On a new cluster the index goes on where the snapshot
+// ended: a writer that remembers a record from after that could, rarely, pass for the
+// current one. Restart the brokers after such a restore.
 //
 // Consul must be 1.14 or later. The ACL token needs `key_prefix "<prefix>" { policy = "write" }`.
 package consul

@@ -140,7 +140,7 @@ func TestConsulWiped_OldVersionsAreRefusedAndItIsLogged(t *testing.T) {
 	require.Contains(t, log.String(), "deleted or replaced")
 }
 
-// A snapshot from before is restored: the generation goes back, and with it versions
+// A snapshot of a life before is restored: the generation goes back, and with it versions
 // would.
 func TestConsulRestored_VersionsStillRise(t *testing.T) {
 	t.Parallel()
@@ -154,6 +154,29 @@ func TestConsulRestored_VersionsStillRise(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, got.Version, version)
 	require.Greater(t, save(t, s, got), got.Version)
+}
+
+// A real snapshot brings back the same generation: only what was written since is
+// refused, and versions rise nevertheless, since Consul's own index does.
+func TestConsulSnapshotRestored_WhatWasWrittenSinceIsRefused(t *testing.T) {
+	t.Parallel()
+	server := consultest.Start(t, consultest.Options{})
+	s := openAt(t, Config{Addresses: []string{server.Address()}})
+	before := save(t, s, record("a", 0, "before"))
+	snapshot, _, err := s.agents.Client(0).Snapshot().Save(nil)
+	require.NoError(t, err)
+	defer func() { _ = snapshot.Close() }()
+	since := save(t, s, record("a", before, "since"))
+	made := save(t, s, record("b", 0, "since"))
+	require.NoError(t, s.agents.Client(0).Snapshot().Restore(nil, snapshot))
+
+	for id, version := range map[string]int64{"a": since, "b": made} {
+		_, err = s.Save(t.Context(), record(id, version, "stale"))
+		require.ErrorIs(t, err, persistence.ErrConflict)
+	}
+	requireRecord(t, s, record("a", before, "before"))
+	require.Greater(t, save(t, s, record("a", before, "after")), made)
+	require.Greater(t, save(t, s, record("b", 0, "after")), made)
 }
 
 // Somebody deletes one key too many.
