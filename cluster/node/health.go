@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -23,6 +24,23 @@ func (n *Node) storeFails() bool {
 	}
 	n.probeStore()
 	return true
+}
+
+// probeWhileFailed probes also while nobody asks how the broker is: else the first
+// request after a failure would be refused although the store is well.
+func (n *Node) probeWhileFailed(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if n.failed.Load() {
+				n.probeStore()
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // probeStore tries a write while the store is said to fail, once a second at most: a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,12 +23,14 @@ import (
 // full is a store that takes only small records while it has no room.
 type full struct {
 	persistence.Store
-	noRoom atomic.Bool
+	noRoom  atomic.Bool
+	refused atomic.Int64 // batches
 }
 
 func (f *full) Apply(ctx context.Context, ops []persistence.Op) []persistence.Result {
 	for _, op := range ops {
 		if f.noRoom.Load() && len(op.Record.Data) > 1000 {
+			f.refused.Add(1)
 			results := make([]persistence.Result, len(ops))
 			for i := range results {
 				results[i].Err = persistence.ErrUnavailable
@@ -71,6 +74,35 @@ func TestNode_IsNotWellWhileOnlySmallRecordsAreTaken(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Without a balancer that asks, the first request after a failure that is long over is
+// not the one that finds out.
+func TestNode_FindsOutThatItsStoreIsWellAlthoughNobodyAsks(t *testing.T) {
+	opt := options(t, t.TempDir())
+	store := &full{Store: memory.New()}
+	opt.Store = store
+	n := start(t, opt)
+	store.noRoom.Store(true)
+	refused := make(chan error, 1)
+	record := persistence.Record{Key: persistence.Key{Kind: "probe", ID: "large"}, Data: make([]byte, 10_000)}
+	n.committer.Save(record, func(_ int64, err error) { refused <- err })
+	require.ErrorIs(t, <-refused, persistence.ErrUnavailable)
+	require.True(t, n.storeFails())
+	await(t, "a probe in vain", func() error {
+		if store.refused.Load() < 2 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	store.noRoom.Store(false)
+	await(t, "the end of the failure", func() error {
+		if n.failed.Load() || n.committer.Health() != nil {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	require.False(t, n.storeFails())
 }
 
 // Balancers ask with HEAD too; and no port waits for a body that nobody wants.

@@ -265,6 +265,7 @@ func (n *Node) openStore(ctx context.Context) error {
 	n.onStop(func(context.Context) error { return n.store.Close() })
 	n.committer = persistence.NewCommitter(n.store, persistence.CommitterConfig{Logger: n.log})
 	n.onStop(func(ctx context.Context) error { n.committer.Close(ctx); return nil })
+	n.background(n.probeWhileFailed)
 	if n.replica != nil {
 		return n.replica.Ready(ctx)
 	}

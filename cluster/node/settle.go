@@ -33,11 +33,28 @@ func (n *Node) prepareSettling() {
 	n.onStop(func(context.Context) error { end(); n.settling.Wait(); return nil })
 }
 
-// rememberGone keeps the view that says what a broker owned that is in it no more.
+// goneTime is how long it is remembered what a member owned that left: who doubts its
+// last answers asks at once.
+const goneTime = time.Minute
+
+// former is a view with a member that is in it no more.
+type former struct {
+	view  *membership.View
+	since time.Time
+}
+
+// rememberGone keeps the view that says what a broker owned that is in it no more, and
+// drops those that nobody asked for: most leave without a doubt.
 func (n *Node) rememberGone(before, now *membership.View) {
+	n.gone.Range(func(id, f any) bool {
+		if time.Since(f.(former).since) > goneTime {
+			n.gone.Delete(id)
+		}
+		return true
+	})
 	for _, m := range before.Members {
 		if !now.Has(m.ID) {
-			n.gone.Store(m.ID, before)
+			n.gone.Store(m.ID, former{before, time.Now()})
 		}
 	}
 }
@@ -52,7 +69,7 @@ func (n *Node) settle(memberID string, stranger bool, complete, settled func()) 
 		settled()
 		return
 	}
-	view := found.(*membership.View)
+	view := found.(former).view
 	n.settling.Go(func() {
 		defer settled()
 		began := time.Now()

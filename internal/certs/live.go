@@ -40,8 +40,8 @@ func Follow(source Source, logger *slog.Logger) (*Live, error) {
 	return nil, err
 }
 
-// Refresh asks the source again: at intervals (see Run) and on SIGHUP. A failure is
-// returned each time and logged when it is a new one; the old certificate stays.
+// Refresh asks the source again, as Run does at intervals. A failure is returned each
+// time and logged when it is a new one; the old certificate stays.
 func (l *Live) Refresh() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
