@@ -72,7 +72,7 @@ func (n *Node) openReplica(ctx context.Context, c *circle.Config) error {
 		return err
 	}
 	n.replica = share
-	c.Store = share.Serve
+	c.Store, c.Health = share.Serve, share.Health
 	c.OnRole = func(r circle.Role) {
 		share.SetRole(replicated.Role{Self: r.Self, Leader: r.Leader, Term: r.Term, Alive: r.Alive, Gone: r.Gone})
 	}

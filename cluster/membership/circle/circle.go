@@ -55,6 +55,9 @@ type Config struct {
 	// OnRole is called, one call at a time, when the role or what it is about changes.
 	// It must be quick.
 	OnRole func(Role)
+	// Health is why this broker should not lead while another one can; nil: nothing. It
+	// must be quick. Default: always nil.
+	Health func() error
 	// Store answers what the brokers' stores ask each other; from is the asker's ID.
 	Store func(ctx context.Context, from string, body []byte) ([]byte, error)
 	// Dial replaces TCP, for tests of broken networks.
@@ -81,6 +84,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.OnRole == nil {
 		c.OnRole = func(Role) {}
+	}
+	if c.Health == nil {
+		c.Health = func() error { return nil }
 	}
 	return c
 }
@@ -204,7 +210,7 @@ func (c *Circle) turn() time.Duration {
 func (c *Circle) pause(now time.Time) time.Duration {
 	next := c.cfg.Beat
 	for _, p := range c.peers {
-		if !p.self && !p.busy {
+		if p.address != c.address && !p.busy {
 			next = min(next, p.next.Sub(now))
 		}
 	}

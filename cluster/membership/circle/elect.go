@@ -1,5 +1,7 @@
 package circle
 
+import "slices"
+
 // choice is whom a broker should follow, as far as it can tell.
 type choice struct {
 	leader string // ID; "": nobody yet
@@ -7,14 +9,14 @@ type choice struct {
 	term   uint64
 }
 
-// elect decides from what this broker knows of itself and of those it reaches. settled
-// says that it has looked everywhere. gone are brokers that certainly are no more.
+// elect decides from what this broker knows of itself and of those it reaches. gone are
+// brokers that certainly are no more.
 //
 // Nobody claims to lead while somebody it reaches still reaches a leader, or while
 // somebody more senior is there who could.
-func elect(self hello, alive []hello, settled bool, gone map[string]bool) choice {
+func elect(self hello, alive []hello, gone map[string]bool) choice {
 	best, highest := hello{}, self.Term
-	if self.leads() {
+	if self.leads() && !(self.Sick && slices.ContainsFunc(alive, hello.fit)) {
 		best = self
 	}
 	rival := false
@@ -38,7 +40,7 @@ func elect(self hello, alive []hello, settled bool, gone map[string]bool) choice
 		return choice{leader: self.ID, term: self.Term}
 	case best.ID != "":
 		return choice{leader: best.ID, term: best.Term}
-	case !settled || self.Leaving || self.Since == 0:
+	case self.Unable || self.Leaving || self.Since == 0:
 		return choice{}
 	}
 	for _, h := range alive {

@@ -36,14 +36,26 @@ func TestElect(t *testing.T) {
 		"and go on in a higher term":               {self: leading, alive: []hello{{ID: "z", Term: 7, Leader: "z", Followers: 1}}, want: choice{"m", true, 8}},
 		"a loser of a lower term changes nothing":  {self: leading, alive: []hello{{ID: "z", Term: 2, Leader: "z", Followers: 1}}, want: choice{"m", false, 3}},
 		"one of a higher epoch is outbid":          {self: leading, alive: []hello{{ID: "z", Term: 2, Leader: "z", Followers: 1, Epoch: 5}}, want: choice{"m", true, 4}},
+		"who may not act does not lead":            {self: unable(leading)},
+		"but follows who may":                      {self: unable(leading), alive: []hello{{ID: "z", Term: 1, Leader: "z", Followers: 1}}, want: choice{"z", false, 1}},
+		"a leader that may not act is none":        {self: self, alive: []hello{unable(hello{ID: "z", Since: 90, Term: 5, Leader: "z", Followers: 1})}, want: choice{"m", true, 6}},
+		"nor is it waited for as the senior":       {self: self, alive: []hello{unable(hello{ID: "z", Since: 40})}, want: choice{"m", true, 4}},
+		"a sick leader leaves it to others":        {self: sick(leading), alive: []hello{{ID: "z", Since: 90, Term: 3, Leader: "m", Heard: true}}},
+		"but not to nobody":                        {self: sick(leading), alive: []hello{sick(hello{ID: "z", Since: 90}), unable(hello{ID: "y", Since: 9})}, want: choice{"m", false, 3}},
+		"who is well is senior to the sick":        {self: self, alive: []hello{sick(hello{ID: "z", Since: 40})}, want: choice{"m", true, 4}},
+		"the sick lead if all are":                 {self: sick(self), alive: []hello{sick(hello{ID: "z", Since: 90})}, want: choice{"m", true, 4}},
 		"who leaves does not lead":                 {self: hello{ID: "m", Since: 1, Leaving: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			require.Equal(t, c.want, elect(c.self, c.alive, !c.unsettled, c.gone))
+			c.self.Unable = c.self.Unable || c.unsettled
+			require.Equal(t, c.want, elect(c.self, c.alive, c.gone))
 		})
 	}
 }
+
+func unable(h hello) hello { h.Unable = true; return h }
+func sick(h hello) hello   { h.Sick = true; return h }
 
 // Brokers that all reach each other never claim to lead at the same time, except where
 // the winner of several leaders takes a new term; and somebody always leads or will.
@@ -56,12 +68,15 @@ func TestElect_BrokersThatSeeTheSameAgree(t *testing.T) {
 			all[i] = hello{ID: string(rune('a' + i)), Since: rapid.Int64Range(1, 3).Draw(t, "since"), Term: rapid.Uint64Range(0, 3).Draw(t, "term")}
 			if rapid.Bool().Draw(t, "leads") {
 				all[i].Leader, all[i].Followers = all[i].ID, rapid.IntRange(1, 3).Draw(t, "followers")
+			} else {
+				all[i].Sick = rapid.Bool().Draw(t, "sick")
+				all[i].Unable = i > 0 && rapid.Bool().Draw(t, "unable")
 			}
 		}
 		leaders := map[string]bool{}
 		for i := range all {
 			others := append(append([]hello{}, all[:i]...), all[i+1:]...)
-			if c := elect(all[i], others, true, nil); c.leader != "" {
+			if c := elect(all[i], others, nil); c.leader != "" {
 				leaders[c.leader] = true
 			}
 		}
@@ -123,7 +138,7 @@ func FuzzDecodeHello(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if h, err := decodeHello(data); err == nil {
 			require.NoError(t, h.check())
-			elect(hello{ID: "m", Since: 1}, []hello{h}, true, nil)
+			elect(hello{ID: "m", Since: 1}, []hello{h}, nil)
 		}
 	})
 }
@@ -132,7 +147,7 @@ func TestDecodeHello_RefusesWhatIsNone(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		``, `null`, `[]`, `{}`, `{"id":"a"}`, `{"id":"a b","address":"a:1"}`, `{"id":"a","address":"a"}`, `{"id":"a","address":"a:0"}`,
-		`{"id":"a","address":"a:1","term":4294967296}`, `{"id":"a","address":"a:1","followers":-1}`, `{"id":"a","address":"a:1","since":-1}`,
+		`{"id":"a","address":"a:1","term":4294967296}`, `{"id":"a","address":"a:1","followers":-1}`, `{"id":"a","address":"a:1","epoch":1152921504606846977}`, `{"id":"a","address":"a:1","since":-1}`,
 		`{"id":"a","address":"a:1","leader":"\n"}`, `{"id":"a","address":"a:1","peers":["b"]}`,
 	} {
 		_, err := decodeHello([]byte(text))

@@ -15,6 +15,9 @@ const (
 	maxName    = 128
 	maxAddress = 262
 	maxPeers   = 64 // addresses that one hello passes on
+	// maxEpoch leaves room for the views that follow: package membership takes four times
+	// as much, and they are no more than some hundreds above each other.
+	maxEpoch = 1 << 60
 )
 
 // hello is what brokers tell each other again and again, and the answer to it.
@@ -33,11 +36,19 @@ type hello struct {
 	Followers int    `json:"followers,omitempty"`
 	Epoch     uint64 `json:"epoch,omitempty"` // of the newest view it knows
 	Leaving   bool   `json:"leaving,omitempty"`
+	// Unable says that it reaches too few others, or has not looked around yet: it neither
+	// leads nor is waited for.
+	Unable bool `json:"unable,omitempty"`
+	// Sick says that it should not lead while another one can: its disk keeps nothing.
+	Sick bool `json:"sick,omitempty"`
 	// Peers are the addresses of brokers that it reaches, for those who do not know them.
 	Peers []string `json:"peers,omitempty"`
 }
 
-func (h hello) leads() bool { return h.Leader == h.ID && !h.Leaving }
+func (h hello) leads() bool { return h.Leader == h.ID && !h.Leaving && !h.Unable }
+
+// fit says whether it would lead, and well.
+func (h hello) fit() bool { return h.Since != 0 && !h.Leaving && !h.Unable && !h.Sick }
 
 // outranks says which of two leaders stays when they meet.
 func (h hello) outranks(o hello) bool {
@@ -46,7 +57,10 @@ func (h hello) outranks(o hello) bool {
 
 // senior says which of two brokers leads if nobody does.
 func (h hello) senior(o hello) bool {
-	return h.Since != 0 && cmp.Or(cmp.Compare(h.Since, o.Since), cmp.Compare(h.ID, o.ID)) < 0
+	if h.Sick != o.Sick {
+		return h.fit()
+	}
+	return h.Since != 0 && !h.Unable && cmp.Or(cmp.Compare(h.Since, o.Since), cmp.Compare(h.ID, o.ID)) < 0
 }
 
 func decodeHello(data []byte) (hello, error) {
@@ -67,7 +81,7 @@ func (h hello) check() error {
 		return fmt.Errorf("circle: a hello with the ID %.20q", h.ID)
 	case CheckAddress(h.Address) != nil:
 		return fmt.Errorf("circle: a hello from the address %.40q", h.Address)
-	case h.Term >= highest, h.Followers < 0, h.Followers >= highest, h.Since < 0, len(h.Peers) > maxPeers:
+	case h.Term >= highest, h.Followers < 0, h.Followers >= highest, h.Since < 0, h.Epoch > maxEpoch, len(h.Peers) > maxPeers:
 		return fmt.Errorf("circle: a hello with impossible numbers")
 	}
 	for _, p := range h.Peers {

@@ -16,8 +16,9 @@ func (c *Circle) decide(now time.Time) {
 	for id := range c.gone {
 		gone[id] = true
 	}
-	enough := !c.complete || quorum(c.seats(now)) == nil // who may not act need not lead
-	pick := elect(c.hello(now), others, c.settled && enough, gone)
+	c.sick = c.cfg.Health()
+	c.unable = !c.settled || c.complete && quorum(c.seats(now, 2*c.cfg.Lease)) != nil // who may not act must not lead
+	pick := elect(c.hello(now), others, gone)
 	switch {
 	case pick.claim:
 		c.claim(pick.term, others, now)
@@ -28,15 +29,16 @@ func (c *Circle) decide(now time.Time) {
 	c.waiting(now)
 }
 
-// settle ends the look around: every known address has been asked, and none of those
-// the operator named turned out to be of another fleet.
+// settle ends the look around: every address known soon after the start has been asked, and
+// none of those the operator named turned out to be of another fleet. What is named later
+// is not waited for: whoever can announce addresses could go on for ever.
 func (c *Circle) settle(others []hello, now time.Time) {
 	if c.settled {
 		return
 	}
 	youngest := int64(0)
 	for _, p := range c.peers {
-		if !p.asked || c.complete && p.listed && isForeign(p.err) {
+		if !p.asked && p.first.Sub(c.started) <= 2*c.cfg.Lease || c.complete && p.listed && isForeign(p.err) {
 			return
 		}
 	}
@@ -76,7 +78,7 @@ func (c *Circle) follow(pick choice, now time.Time) {
 		for _, h := range c.others(now) {
 			c.since = max(c.since, h.Since+1)
 		}
-		c.log.Warn("this broker leads no more", "term", c.role.Term, "leader", pick.leader)
+		c.log.Warn("this broker leads no more", "term", c.role.Term, "leader", pick.leader, "health", c.sick)
 	}
 	if pick.leader == "" {
 		pick.term = c.role.Term
@@ -95,10 +97,12 @@ func (c *Circle) enter(r Role) {
 	c.changed = make(chan struct{})
 }
 
-// judge says whether this broker, if it leads, may act.
+// judge says whether this broker, if it leads, may act. Others count while they answered
+// within a lease: those that a leader does not hear of for longer do not count as followers
+// of its store, and what it wrote without them would be nothing to those who go on.
 func (c *Circle) judge(now time.Time) error {
 	if c.complete {
-		if err := quorum(c.seats(now)); err != nil {
+		if err := quorum(c.seats(now, c.cfg.Lease)); err != nil {
 			return err
 		}
 	}
@@ -106,6 +110,9 @@ func (c *Circle) judge(now time.Time) error {
 		return ErrNoLeader
 	}
 	for _, p := range c.peers {
+		if c.complete && p.alive(now, c.cfg.Lease) && p.said.Term > c.role.Term && p.said.Leader != "" {
+			return fmt.Errorf("%w in term %d: %s knows of a later one", ErrNoLeader, c.role.Term, p.address)
+		}
 		if !p.asked && !p.at.IsZero() {
 			return fmt.Errorf("%w: %s was not asked since this broker stood still", ErrNoLeader, p.address)
 		}
@@ -114,13 +121,13 @@ func (c *Circle) judge(now time.Time) error {
 }
 
 // seats are the addresses the finder names, and those of brokers that it does not name
-// but that answer.
-func (c *Circle) seats(now time.Time) []seat {
+// but that answer. Who answered within the window is alive.
+func (c *Circle) seats(now time.Time, window time.Duration) []seat {
 	var seats []seat
 	known := map[string]bool{}
 	for _, listed := range []bool{true, false} {
 		for _, p := range c.peers {
-			alive, id := p.self || p.alive(now, c.cfg.Lease), p.said.ID
+			alive, id := p.self || p.within(now, window), p.said.ID
 			if p.self {
 				id = c.self
 			}
@@ -165,7 +172,7 @@ func (c *Circle) waiting(now time.Time) {
 
 // keep remembers the newest view.
 func (c *Circle) keep(document []byte) {
-	if membership.Epoch(document) > membership.Epoch(c.document) {
+	if epoch := membership.Epoch(document); epoch > membership.Epoch(c.document) && epoch <= maxEpoch {
 		c.document = document
 	}
 }
@@ -181,8 +188,9 @@ func (c *Circle) newest() uint64 {
 func (c *Circle) Permit() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if age(c.cfg.Now(), c.ticked) > c.cfg.Lease {
+	now := c.cfg.Now()
+	if age(now, c.ticked) > c.cfg.Lease {
 		return fmt.Errorf("%w: this broker stood still", ErrNoLeader)
 	}
-	return c.permit
+	return c.judge(now)
 }

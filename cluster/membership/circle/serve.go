@@ -94,7 +94,7 @@ func (c *Circle) serveHello(w http.ResponseWriter, r *http.Request) {
 
 // met takes another broker's greeting.
 func (c *Circle) met(h hello, now time.Time) {
-	c.name(h.Address, now)
+	c.name(h.Address, true, now)
 	p := c.peers[h.Address]
 	if p == nil {
 		return

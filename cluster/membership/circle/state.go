@@ -14,9 +14,11 @@ import (
 // Bounds of what is remembered.
 const (
 	maxKnown  = 512              // addresses
+	maxRumour = maxKnown / 2     // of them those that no broker vouched for and where none answered
 	forget    = 5 * time.Minute  // an address that nobody names and nobody answers at
 	goneTime  = 30 * time.Second // how long a dead broker's ID is remembered
 	downPause = time.Second      // between hellos to where nobody listens
+	selfPause = 5 * time.Second  // between hellos to another address of this broker: it may move
 	sayAgain  = 30 * time.Second // between two lines about the same trouble
 )
 
@@ -25,7 +27,10 @@ type state struct {
 	peers    map[string]*peer // by address
 	gone     map[string]time.Time
 	complete bool
+	started  time.Time
 	settled  bool  // it has looked everywhere once
+	unable   bool  // it may not lead
+	sick     error // why it should not
 	since    int64 // seniority, 0 until settled
 	leaving  bool
 	ticked   time.Time
@@ -40,12 +45,13 @@ type state struct {
 	memory   *membership.Memory
 	line     *membership.Line
 	document []byte // the newest view known
-	permit   error  // why this broker may not act
+	permit   error  // why this broker might not act when it last decided
 }
 
 // peer is one address and what is known of it.
 type peer struct {
 	address string
+	first   time.Time // when it was named first
 	named   time.Time // when the finder or another broker named it last
 	listed  bool      // the finder names it now
 	self    bool
@@ -62,52 +68,87 @@ type peer struct {
 var errNotAsked = errors.New("not asked yet")
 
 func newState() state {
-	s := state{peers: map[string]*peer{}, gone: map[string]time.Time{}, changed: make(chan struct{}), permit: ErrNoLeader}
+	s := state{peers: map[string]*peer{}, gone: map[string]time.Time{}, changed: make(chan struct{}), permit: ErrNoLeader, unable: true}
 	s.acting, s.change = context.WithCancel(context.Background())
 	return s
 }
 
 // alive: it answered lately, and does not go.
 func (p *peer) alive(now time.Time, lease time.Duration) bool {
-	return !p.self && !p.down && !p.at.IsZero() && age(now, p.at) <= 2*lease && !p.said.Leaving
+	return p.within(now, 2*lease)
+}
+
+func (p *peer) within(now time.Time, window time.Duration) bool {
+	return !p.self && !p.down && !p.at.IsZero() && age(now, p.at) <= window && !p.said.Leaving
 }
 
 // know takes the addresses where brokers may be.
 func (c *Circle) know(addresses []string, complete bool, now time.Time) {
 	c.complete = complete
-	if c.began.IsZero() {
-		c.began = now
+	if c.started.IsZero() {
+		c.began, c.started = now, now
 	}
 	for _, p := range c.peers {
 		p.listed = false
 	}
+	for _, a := range addresses { // before room is made for new ones
+		if p := c.peers[a]; p != nil {
+			p.listed = true
+		}
+	}
 	for _, a := range addresses {
-		c.name(a, now)
+		c.name(a, complete, now)
 		if p := c.peers[a]; p != nil {
 			p.listed = true
 		}
 	}
 	maps.DeleteFunc(c.peers, func(_ string, p *peer) bool {
-		return !p.listed && !p.busy && now.Sub(p.named) > forget && !p.alive(now, c.cfg.Lease)
+		old := now.Sub(p.named) > forget || p.at.IsZero() && now.Sub(p.named) > goneTime
+		return !p.listed && !p.busy && old && !p.alive(now, c.cfg.Lease)
 	})
 	maps.DeleteFunc(c.gone, func(_ string, at time.Time) bool { return now.Sub(at) > goneTime })
 }
 
-func (c *Circle) name(address string, now time.Time) {
+// name remembers an address. Those that an operator or a broker vouches for find room also
+// when others are made up by the hundred.
+func (c *Circle) name(address string, vouched bool, now time.Time) {
 	if p := c.peers[address]; p != nil {
 		p.named = now
 		return
 	}
-	if len(c.peers) < maxKnown && CheckAddress(address) == nil {
-		c.peers[address] = &peer{address: address, named: now, self: address == c.address, asked: address == c.address, err: errNotAsked}
+	if CheckAddress(address) != nil {
+		return
 	}
+	rumours := 0
+	for _, p := range c.peers {
+		if p.at.IsZero() && !p.self {
+			rumours++
+		}
+	}
+	if len(c.peers) >= maxKnown || !vouched && rumours >= maxRumour {
+		if !c.makeRoom() {
+			return
+		}
+	}
+	c.peers[address] = &peer{address: address, first: now, named: now, self: address == c.address, asked: address == c.address, err: errNotAsked}
+}
+
+// makeRoom forgets an address that nobody names now and where nobody ever answered.
+func (c *Circle) makeRoom() bool {
+	for a, p := range c.peers {
+		if p.at.IsZero() && !p.self && !p.busy && !p.listed {
+			delete(c.peers, a)
+			return true
+		}
+	}
+	return false
 }
 
 // due are the addresses to say hello to now.
 func (c *Circle) due(now time.Time) []*peer {
 	var all []*peer
 	for _, p := range c.peers {
-		if !p.self && !p.busy && !now.Before(p.next) {
+		if p.address != c.address && !p.busy && !now.Before(p.next) {
 			all = append(all, p)
 		}
 	}
@@ -130,10 +171,14 @@ func (c *Circle) heard(p *peer, answer hello, err error, asked time.Time) {
 	p.busy, p.asked, p.err = false, true, err
 	p.next = now.Add(c.cfg.Beat)
 	if err != nil {
-		if p.alive(now, c.cfg.Lease) {
+		switch {
+		case p.alive(now, c.cfg.Lease):
 			p.next = now.Add(c.cfg.Beat / 5) // did it die, or only the connection?
+		case p.at.IsZero() && !c.complete:
+			p.next = now.Add(2 * c.cfg.Lease) // who is there greets us
 		}
 		if p.down = errors.Is(err, syscall.ECONNREFUSED); p.down {
+			p.self = false
 			c.bury(p.said.ID, now)
 			p.next = now.Add(downPause)
 		}
@@ -141,7 +186,8 @@ func (c *Circle) heard(p *peer, answer hello, err error, asked time.Time) {
 		return
 	}
 	if answer.ID == c.self {
-		p.self, p.down = true, false
+		p.self, p.down, p.said, p.at = true, false, hello{}, time.Time{}
+		p.next = now.Add(selfPause)
 		return
 	}
 	if p.said.ID != answer.ID {
@@ -153,7 +199,7 @@ func (c *Circle) heard(p *peer, answer hello, err error, asked time.Time) {
 	}
 	p.said, p.at = answer, asked
 	for _, a := range answer.Peers {
-		c.name(a, now)
+		c.name(a, true, now)
 	}
 }
 
@@ -224,7 +270,7 @@ func (c *Circle) others(now time.Time) []hello {
 // hello is what this broker says now.
 func (c *Circle) hello(now time.Time) hello {
 	h := hello{ID: c.self, Address: c.address, Since: c.since, Term: c.role.Term, Leader: c.role.Leader, Leaving: c.leaving,
-		Epoch: membership.Epoch(c.document)}
+		Epoch: membership.Epoch(c.document), Unable: c.unable, Sick: c.sick != nil}
 	if c.role.Leader == c.self {
 		h.Followers = 1
 	}

@@ -65,9 +65,14 @@ type started struct {
 
 func (f *fleet) run(t *testing.T) *started {
 	t.Helper()
+	return f.runWith(t, f.config(t), func(*circle.Config) {})
+}
+
+func (f *fleet) runWith(t *testing.T, cfg circle.Config, more func(*circle.Config)) *started {
+	t.Helper()
 	s := &started{}
-	cfg := f.config(t)
 	cfg.OnRole = s.roles.add
+	more(&cfg)
 	cfg.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &s.log), nil)).With("port", cfg.Port)
 	var err error
 	s.Circle, err = circle.Start(cfg)

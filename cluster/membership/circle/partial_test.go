@@ -1,0 +1,188 @@
+package circle_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"opensessionmanager/cluster/membership/circle"
+	"opensessionmanager/persistence"
+	"opensessionmanager/persistence/replicated"
+)
+
+// keeping is a broker of a circle with its copy of the records.
+type keeping struct {
+	*started
+	store *replicated.Store
+}
+
+func (f *fleet) keep(t *testing.T) *keeping {
+	t.Helper()
+	k := &keeping{}
+	var c atomic.Pointer[circle.Circle]
+	cfg := f.config(t)
+	var err error
+	k.store, err = replicated.Open(t.Context(), replicated.Config{Lease: cfg.Lease, Wait: time.Second, Gather: time.Second,
+		Call: func(ctx context.Context, to string, body []byte) ([]byte, error) {
+			if c := c.Load(); c != nil {
+				return c.Call(ctx, to, body)
+			}
+			return nil, circle.ErrNoLeader
+		},
+		Permit: func() error {
+			if c := c.Load(); c != nil {
+				return c.Permit()
+			}
+			return circle.ErrNoLeader
+		}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, k.store.Close()) })
+	k.started = f.runWith(t, cfg, func(cfg *circle.Config) {
+		tell := cfg.OnRole
+		cfg.Store = k.store.Serve
+		cfg.OnRole = func(r circle.Role) {
+			k.store.SetRole(replicated.Role{Self: r.Self, Leader: r.Leader, Term: r.Term, Alive: r.Alive, Gone: r.Gone})
+			tell(r)
+		}
+	})
+	c.Store(k.Circle)
+	return k
+}
+
+// The leader of a list of three is cut off while it writes: whatever it answered is at the
+// other two, who go on.
+func TestCircle_ALeaderThatIsCutOffAnswersForNobodyAlone(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	all := []*keeping{f.keep(t), f.keep(t), f.keep(t)}
+	first := follow(t, all[0].started, all[1].started, all[2].started)
+	var leader *keeping
+	var others []*keeping
+	for _, k := range all {
+		require.NoError(t, k.store.Ready(t.Context()))
+		if k.started == first {
+			leader = k
+		} else {
+			others = append(others, k)
+		}
+	}
+	var mu sync.Mutex
+	var answered []string
+	ctx, cancel := context.WithCancel(t.Context())
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			id := fmt.Sprint(n)
+			if _, err := leader.store.Save(ctx, persistence.Record{Key: persistence.Key{Kind: "k", ID: id}}); err == nil {
+				mu.Lock()
+				answered = append(answered, id)
+				mu.Unlock()
+			}
+		}
+	})
+	await(t, "writes", func() bool { mu.Lock(); defer mu.Unlock(); return len(answered) > 20 })
+	f.network.change(func() { f.network.cut[leader.Address()] = true })
+	follow(t, others[0].started, others[1].started)
+	cancel()
+	writing.Wait()
+	t.Logf("%d writes were answered", len(answered))
+	for _, k := range others {
+		require.NoError(t, k.store.Ready(t.Context()))
+		for _, id := range answered {
+			await(t, "it to serve", func() bool {
+				_, err := k.store.Load(t.Context(), persistence.Key{Kind: "k", ID: id})
+				require.NotErrorIs(t, err, persistence.ErrNotFound, id)
+				return err == nil
+			})
+		}
+	}
+}
+
+// A leader of five that only one of the others reaches still is followed by nobody: the
+// four that reach each other go on.
+func TestCircle_AMinoritysLeaderHoldsNobodyBack(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 5)
+	var all []*started
+	for range 5 {
+		all = append(all, f.run(t))
+	}
+	leader := follow(t, all...)
+	var others []*started
+	for _, s := range all {
+		if s != leader {
+			others = append(others, s)
+		}
+	}
+	between := others[0].Address()
+	f.network.change(func() {
+		f.network.parted = func(from, to string) bool {
+			return (from == leader.Address() || to == leader.Address()) && from != between && to != between
+		}
+	})
+	await(t, "the old one leads no more", func() bool { return leader.roles.last().Leader != leader.ID() })
+	next := follow(t, others...)
+	await(t, "permit", func() bool { return next.Permit() == nil })
+	require.Error(t, leader.Permit())
+	f.network.change(func() { f.network.parted = func(string, string) bool { return false } })
+	require.Same(t, next, follow(t, all...))
+}
+
+// A leader whose disk keeps nothing leaves it to one whose disk does. F17
+func TestCircle_ASickLeaderLeavesItToOthers(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2)
+	var full atomic.Bool
+	a := f.runWith(t, f.config(t), func(cfg *circle.Config) {
+		cfg.Health = func() error {
+			if full.Load() {
+				return errors.New("no space left on device")
+			}
+			return nil
+		}
+	})
+	require.Same(t, a, follow(t, a))
+	full.Store(true)
+	b := f.run(t)
+	await(t, "it to leave it to the other one", func() bool {
+		return a.roles.last().Leader == b.ID() && b.roles.last().Leader == b.ID()
+	})
+	full.Store(false)
+	finish(b.Circle)
+	require.Same(t, a, follow(t, a))
+}
+
+// rumours is a finder that names another address several times a second.
+type rumours struct{ since time.Time }
+
+func (r rumours) Candidates() ([]string, bool) {
+	return []string{fmt.Sprintf("made-up-%d:1", time.Since(r.since)/(200*time.Millisecond))}, false
+}
+func (r rumours) Ready() <-chan struct{} { return always }
+
+// Who announces ever new addresses keeps no broker from starting.
+func TestCircle_AddressesThatAreMadeUpKeepNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1)
+	a := f.runWith(t, f.config(t), func(cfg *circle.Config) {
+		dial := cfg.Dial
+		cfg.Finder = rumours{time.Now()}
+		cfg.Dial = func(ctx context.Context, to string) (net.Conn, error) {
+			if strings.HasPrefix(to, "made-up") {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return dial(ctx, to)
+		}
+	})
+	require.Same(t, a, follow(t, a))
+	await(t, "permit", func() bool { return a.Permit() == nil })
+}
