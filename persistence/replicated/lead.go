@@ -121,7 +121,7 @@ func (s *Store) replicate(term uint64, changes []persistence.Op) error {
 	}
 	err := errors.Join(append(errs, kept)...)
 	if err == nil {
-		err = s.certain(term)
+		err = s.certain(acting, term)
 	}
 	if err != nil {
 		s.doubt(s.following()...)
@@ -130,12 +130,18 @@ func (s *Store) replicate(term uint64, changes []persistence.Op) error {
 }
 
 // certain is nil if this broker may lead still. Followers that it went on without may
-// otherwise be going on without this broker, which then answered for nobody.
-func (s *Store) certain(term uint64) error {
-	if err := s.leads(term, false); err != nil {
-		return fmt.Errorf("replicated: what was written may be here only: %v", err) // something was done
+// otherwise be going on without this broker, which then answered for nobody. A slow hello
+// is waited for: to be uncertain costs more.
+func (s *Store) certain(ctx context.Context, term uint64) error {
+	for begun := s.cfg.Now(); ; {
+		err := s.leads(term, false)
+		if err == nil {
+			return nil
+		}
+		if age(s.cfg.Now(), begun) > 2*s.cfg.Lease || !pause(ctx, s.cfg.Lease/50) {
+			return fmt.Errorf("replicated: what was written may be here only: %v", err) // not errNotDone: something was
+		}
 	}
-	return nil
 }
 
 func (s *Store) following() []string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -219,8 +220,8 @@ func (m *Multicast) hear(address string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_, known := m.heard[address]
-	if !known && len(m.heard) >= maxAnnounced {
-		return
+	if !known && len(m.heard) >= maxAnnounced { // who falls silent is made up, or gone
+		delete(m.heard, slices.MinFunc(slices.Collect(maps.Keys(m.heard)), func(a, b string) int { return m.heard[a].Compare(m.heard[b]) }))
 	}
 	m.heard[address] = time.Now()
 	if !known {

@@ -66,8 +66,10 @@ func TestMulticast_RemembersNotTooMany(t *testing.T) {
 	for i := range 10_000 {
 		m.hear(fmt.Sprintf("10.0.%d.%d:1", i/250, i%250))
 	}
+	m.hear("10.1.0.1:1")
 	found, _ := m.Candidates()
 	require.Len(t, found, maxAnnounced)
+	require.Contains(t, found, "10.1.0.1:1", "who announces itself now goes before who did")
 }
 
 func TestParse(t *testing.T) {
