@@ -34,10 +34,26 @@ func (k *Keeper) observe() {
 			k.mu.Lock()
 			k.listed(entries, asked, k.opt.Now(), k.opt.TTL)
 			k.mu.Unlock()
+			k.report(&k.failing, k.faulted(entries))
 			k.look()
 		}
 		return index, err
 	})
+}
+
+// faulted is why the registry does not count this broker as healthy, nil if it does or does
+// not know it.
+func (k *Keeper) faulted(entries []Entry) (why error) {
+	for _, e := range entries {
+		switch {
+		case e.ID != k.self.ID:
+		case e.Failing == "":
+			return nil // it may be listed a second time, where it was before
+		default:
+			why = errors.New(e.Failing)
+		}
+	}
+	return why
 }
 
 // query repeats ask, which waits for a change.
@@ -113,7 +129,7 @@ func (k *Keeper) report(o *outage, err error) {
 func (k *Keeper) trouble() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return cmp.Or(k.documents.err, k.listings.err, k.writes.err, k.beats.err, k.unreached.err, errNotTaken)
+	return cmp.Or(k.documents.err, k.listings.err, k.writes.err, k.beats.err, k.failing.err, k.unreached.err, errNotTaken)
 }
 
 var errNotTaken = errors.New("no view holds this broker yet")

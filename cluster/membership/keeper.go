@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -187,7 +188,7 @@ func (k *Keeper) finish() {
 // Listed are the brokers that the registry lists now, also before this one has joined.
 func (k *Keeper) Listed(ctx context.Context) ([]Entry, error) {
 	entries, _, err := k.registry.Healthy(ctx, 0, 0)
-	return entries, err
+	return slices.DeleteFunc(entries, func(e Entry) bool { return e.Failing != "" }), err
 }
 
 // Leave implements Source.

@@ -148,3 +148,42 @@ func TestKeeper_RemovesAMemberThatSaysThatItHasNoContact(t *testing.T) {
 	await(t, "it to be removed", func() bool { return !stays.Current().Has("cut") })
 	require.Contains(t, log.String(), "it has no contact with the fleet")
 }
+
+// failing is a registry that does not count one broker as healthy.
+type failing struct {
+	membership.Registry
+	id, why string
+}
+
+func (f failing) Healthy(ctx context.Context, after uint64, wait time.Duration) ([]membership.Entry, uint64, error) {
+	entries, index, err := f.Registry.Healthy(ctx, after, wait)
+	for i := range entries {
+		if entries[i].ID == f.id {
+			entries[i].Failing = f.why
+		}
+	}
+	return entries, index, err
+}
+
+// An operator sees why a broker is not let in.
+func TestKeeper_SaysWhyTheRegistryCountsItAsFailing(t *testing.T) {
+	t.Parallel()
+	var log logged
+	o := quick(t)
+	registry := membership.NewMemory(o.TTL)
+	open := func() *membership.Keeper {
+		return membership.New(failing{registry.Connect(), "b", "check serfHealth is critical"}, o)
+	}
+	a := open()
+	require.NoError(t, join(t, a, "a"))
+	t.Cleanup(func() { _ = a.Leave(context.Background()) })
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	k := open()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*o.TTL)
+	defer cancel()
+	require.ErrorContains(t, k.Join(ctx, member("b"), func(context.Context, membership.Member) error { return membership.ErrOtherEpoch }), "check serfHealth is critical")
+	require.Contains(t, log.String(), "the registry counts this broker as failing")
+	listed, err := a.Listed(t.Context())
+	require.NoError(t, err)
+	require.Len(t, listed, 1, "%v", listed)
+}

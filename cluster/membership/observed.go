@@ -31,6 +31,7 @@ type observed struct {
 	listings  outage
 	beats     outage
 	writes    outage
+	failing   outage // this broker, as the registry says
 	unreached outage // of a member, by a broker that wants to join
 }
 
@@ -64,6 +65,7 @@ func newObserved() observed {
 		listings:  registryOutage("listing the healthy brokers"),
 		beats:     registryOutage("keeping this broker listed"),
 		writes:    registryOutage("writing the fleet's view"),
+		failing:   outage{begins: "the registry counts this broker as failing", ends: "the registry counts this broker as healthy"},
 		unreached: outage{begins: "waits to join: a member of the fleet and this broker cannot reach each other", ends: "the members of the fleet can be reached"}}
 }
 
@@ -83,7 +85,7 @@ func (o *observed) listed(entries []Entry, asked, now time.Time, ttl time.Durati
 	}
 	o.healthy, o.healthyAt = make(map[string]Entry, len(entries)), asked
 	for _, e := range entries { // one may be listed twice, when it changed from one agent of Consul to another
-		if len(o.healthy) < maxMembers && e.check() == nil {
+		if e.Failing == "" && len(o.healthy) < maxMembers && e.check() == nil {
 			o.healthy[e.ID] = e
 		}
 	}

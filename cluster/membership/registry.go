@@ -25,6 +25,8 @@ type Entry struct {
 	Address  string `json:"address"`
 	Protocol int    `json:"protocol"`
 	Oldest   int    `json:"oldest"`
+	// Failing says why it is not healthy although it is listed; "" if it is.
+	Failing string `json:"-"`
 }
 
 // Registry is the place where brokers find each other. It lists who is healthy and
@@ -37,7 +39,7 @@ type Registry interface {
 	Beat(ctx context.Context, id string) error
 	// Withdraw ends the listing.
 	Withdraw(ctx context.Context, id string) error
-	// Healthy lists the healthy entries. It waits up to wait while nothing has changed
+	// Healthy lists the healthy entries, and with the reason those that are failing. It waits up to wait while nothing has changed
 	// since the answer that carried the index after; 0 is never waited for.
 	Healthy(ctx context.Context, after uint64, wait time.Duration) ([]Entry, uint64, error)
 	// Fleet reads the document and the marks of leavers; it waits as Healthy does. The

@@ -190,12 +190,14 @@ func (r *registry) Withdraw(ctx context.Context, id string) error {
 	return explain("deregister", err)
 }
 
-// Healthy implements membership.Registry.
+// Healthy implements membership.Registry. Consul's own idea of it, that all checks of the
+// service and of its node pass, is not ours: a full disk or a maintenance that an operator
+// told Consul of would remove a broker that works, or all.
 func (r *registry) Healthy(ctx context.Context, after uint64, wait time.Duration) ([]membership.Entry, uint64, error) {
 	var found []*api.ServiceEntry
 	var meta *api.QueryMeta
 	err := r.each(ctx, func(c *api.Client) (err error) {
-		found, meta, err = c.Health().Service(r.service, "", true, options(ctx, after, wait))
+		found, meta, err = c.Health().Service(r.service, "", false, options(ctx, after, wait))
 		return err
 	})
 	switch {
@@ -207,10 +209,33 @@ func (r *registry) Healthy(ctx context.Context, after uint64, wait time.Duration
 	var entries []membership.Entry
 	for _, s := range found {
 		if s != nil && s.Service != nil && s.Service.Meta[metaFleet] == r.prefix {
-			entries = append(entries, entryOf(s.Service.Meta))
+			e := entryOf(s.Service.Meta)
+			e.Failing = r.failing(e.ID, s.Checks)
+			entries = append(entries, e)
 		}
 	}
 	return entries, next(after, meta), nil
+}
+
+// serfHealth is Consul's own check whether the agent of a node is there.
+const serfHealth = "serfHealth"
+
+// failing says why a broker does not count as healthy, "" if it does: by its own check, and
+// by that of its agent.
+func (r *registry) failing(id string, checks api.HealthChecks) string {
+	why := "it has no check " + r.checkID(id)
+	for _, c := range checks {
+		switch {
+		case c == nil:
+		case c.CheckID == serfHealth && c.Status == api.HealthCritical:
+			return fmt.Sprintf("check %s of node %.100q is critical: %.200q", serfHealth, c.Node, c.Output)
+		case c.CheckID == r.checkID(id) && c.Status == api.HealthPassing:
+			why = ""
+		case c.CheckID == r.checkID(id):
+			why = fmt.Sprintf("its check %s is %s: %.200q", c.CheckID, c.Status, c.Output)
+		}
+	}
+	return why
 }
 
 // entryOf reads what Register wrote. What somebody else wrote makes an entry that

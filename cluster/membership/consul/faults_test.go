@@ -328,3 +328,22 @@ func TestConsul_ALeaverLeavesNothingBehind(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{cfg.Prefix + "/fleet/view"}, keys)
 }
+
+// What an operator has Consul check about a machine, and maintenance, decides nothing about
+// the brokers on it.
+func TestConsul_OtherChecksOfTheNodeDoNotMatter(t *testing.T) {
+	t.Parallel()
+	server := consultest.Start(t, consultest.Options{})
+	cfg := config(t, server.Address())
+	a := start(t, cfg, "a")
+	agent := client(t, cfg).Agent()
+	require.NoError(t, agent.CheckRegister(&api.AgentCheckRegistration{Name: "disk",
+		AgentServiceCheck: api.AgentServiceCheck{TTL: "1h", Status: api.HealthWarning}}))
+	require.NoError(t, agent.EnableNodeMaintenance("the operator is at work"))
+	all := append(a, start(t, cfg, "b")...)
+	sizes(t, 2, all)
+	require.NoError(t, agent.EnableServiceMaintenance(consul.DefaultService+"-b", "at this one, too"))
+	all = append(all, start(t, cfg, "c")...)
+	sizes(t, 3, all)
+	contact(t, all)
+}
