@@ -50,14 +50,12 @@ type Agents struct {
 	first     atomic.Int64
 }
 
-// Connect makes the clients; it asks nobody. All use the transport, with the TLS of the
-// access, through around.
+// Connect makes the clients; it asks nobody. All use the transport, which must be one of
+// NewTransport, with the TLS of the access, through around.
 func Connect(access Access, transport *http.Transport, around func(http.RoundTripper) http.RoundTripper) (*Agents, error) {
-	verify, err := access.TLS.Config()
-	if err != nil {
+	if err := access.TLS.follow(transport); err != nil {
 		return nil, err
 	}
-	transport.TLSClientConfig = verify
 	a := &Agents{transport: transport}
 	addresses := access.Addresses
 	if len(addresses) == 0 {

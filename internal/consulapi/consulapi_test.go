@@ -1,8 +1,18 @@
 package consulapi
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"log"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -72,4 +82,45 @@ func TestConnect_FollowsNoRedirect(t *testing.T) {
 	defer a.Close()
 	_, err = a.Client(0).Status().Leader()
 	require.Error(t, err)
+}
+
+// The authority of Consul's certificate is replaced while a broker runs; a file that is
+// half written changes nothing.
+func TestConnect_FollowsItsFiles(t *testing.T) {
+	t.Parallel()
+	consul := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`"here"`)) }))
+	consul.Config.ErrorLog = log.New(io.Discard, "", 0)
+	consul.StartTLS()
+	defer consul.Close()
+	good := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: consul.Certificate().Raw})
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	write := func(data []byte) { require.NoError(t, os.WriteFile(file, data, 0o600)) }
+	write(stranger(t))
+	a, err := Connect(Access{Addresses: []string{consul.URL}, TLS: TLS{CAFile: file}}, NewTransport(time.Minute),
+		func(r http.RoundTripper) http.RoundTripper { return r })
+	require.NoError(t, err)
+	defer a.Close()
+	ask := func() error {
+		a.Close() // the next call has a connection of its own
+		_, err := a.Client(0).Status().Leader()
+		return err
+	}
+	require.ErrorContains(t, ask(), "certificate")
+	for _, data := range [][]byte{good, good[:len(good)/2], {}, good} {
+		write(data)
+		require.NoError(t, ask())
+	}
+	write(stranger(t))
+	require.ErrorContains(t, ask(), "certificate")
+}
+
+// stranger is the certificate of an authority that nobody knows.
+func stranger(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
