@@ -33,7 +33,7 @@ RACE_PACKAGES = $$($(GO) list ./... | grep -v -e '/cluster/')
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build tools balancers generate check test test-short fleet histories race fuzz bench microbench demo demo-fleet docs clean
+.PHONY: help build tools balancers generate check test test-short fleet fleet-stories fleet-outage histories race fuzz bench microbench demo demo-fleet docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,8 +77,15 @@ test-short: ## Run what needs nothing but Go, in under two minutes
 fleet: tools balancers ## Tell the stories about several brokers, in one process and in many
 	$(GO) vet -tags fleet ./...
 	$(GO) test -count=1 -tags fleet -timeout 5m ./cluster/...
-	$(GO) test -count=1 -tags fleet -timeout 14m -parallel 4 -run '^TestFleet_' ./cmd/internal/e2e
+	$(MAKE) --no-print-directory --jobs 2 --output-sync fleet-stories fleet-outage
 	$(GO) test -count=1 -tags fleet -timeout 5m -run '^TestDemoFleet$$' ./cmd/internal/demo
+
+# One story is five minutes long and hardly does anything: the others are told meanwhile.
+LONG_STORY := ^TestFleet_GoesOnAfterFiveMinutesWithoutConsul$$
+fleet-stories: tools balancers
+	$(GO) test -count=1 -tags fleet -timeout 14m -parallel 4 -run '^TestFleet_' -skip '$(LONG_STORY)' ./cmd/internal/e2e
+fleet-outage: tools balancers
+	$(GO) test -count=1 -tags fleet -timeout 9m -run '$(LONG_STORY)' ./cmd/internal/e2e
 
 # One seed for each run, counted from SEED; without it they are new each time.
 RUNS     ?= 100
