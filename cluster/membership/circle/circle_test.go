@@ -118,6 +118,10 @@ func (n *network) dialer(from string) func(context.Context, string) (net.Conn, e
 		w := &wire{conn, n, from, to}
 		n.mu.Lock()
 		defer n.mu.Unlock()
+		if n.broken(from, to) && from != to { // it was cut while it was dialed
+			_ = conn.Close()
+			return nil, errCut
+		}
 		n.traffic[w] = true
 		return w, nil
 	}
