@@ -204,13 +204,22 @@ func (c *copied) health() error {
 	return c.trouble
 }
 
+// fresh are those changes that are newer than the copy, the newest of each key.
 func (c *copied) fresh(changes []persistence.Op) []persistence.Op {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	var fresh []persistence.Op
+	places := map[persistence.Key]int{}
 	for _, op := range changes {
-		if found, ok := c.entries.Get(op); !ok || found.Record.Version < op.Record.Version {
+		if found, ok := c.entries.Get(op); ok && found.Record.Version >= op.Record.Version {
+			continue
+		}
+		switch i, twice := places[op.Record.Key]; {
+		case !twice:
+			places[op.Record.Key] = len(fresh)
 			fresh = append(fresh, op)
+		case fresh[i].Record.Version < op.Record.Version:
+			fresh[i] = op
 		}
 	}
 	return fresh
