@@ -13,6 +13,9 @@
 // the next leader is recognised, and copies that went separate ways, by a parted network
 // or because a broker was away, become one: of two changes of one key the later wins.
 //
+// A change that failed half-way may be at some followers. They compare their copies with
+// the leader's then, as one does that joins, and what they have becomes everybody's.
+//
 // That is what makes it weaker than a database: two leaders that do not know of each
 // other both accept. Permit is there to let at most one of them.
 package replicated

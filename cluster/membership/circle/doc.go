@@ -4,7 +4,8 @@
 // port, mutual TLS with the fleet's certificates, and says hello to all of them a few
 // times a second. One leads: it keeps the registry (package membership) in its memory,
 // and the others ask it. If it dies the most senior of those that are left leads, in a
-// higher term, and begins with the newest view that any of them knows.
+// higher term, and begins with the newest view that any of them knows. Config.Health lets a
+// broker that can hardly work leave it to others.
 //
 // That is less than a registry that can check and set for all: when the network parts
 // the brokers, two may lead. Where the finder knows all brokers, three or more, only a
