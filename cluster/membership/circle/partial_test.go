@@ -15,6 +15,7 @@ import (
 
 	"opensessionmanager/cluster/membership/circle"
 	"opensessionmanager/persistence"
+	"opensessionmanager/persistence/embedded"
 	"opensessionmanager/persistence/replicated"
 )
 
@@ -24,13 +25,13 @@ type keeping struct {
 	store *replicated.Store
 }
 
-func (f *fleet) keep(t *testing.T) *keeping {
+func (f *fleet) keep(t *testing.T, disk replicated.Disk) *keeping {
 	t.Helper()
 	k := &keeping{}
 	var c atomic.Pointer[circle.Circle]
 	cfg := f.config(t)
 	var err error
-	k.store, err = replicated.Open(t.Context(), replicated.Config{Lease: cfg.Lease, Wait: time.Second, Gather: time.Second,
+	k.store, err = replicated.Open(t.Context(), replicated.Config{Disk: disk, Lease: cfg.Lease, Wait: time.Second, Gather: time.Second,
 		Call: func(ctx context.Context, to string, body []byte) ([]byte, error) {
 			if c := c.Load(); c != nil {
 				return c.Call(ctx, to, body)
@@ -47,7 +48,7 @@ func (f *fleet) keep(t *testing.T) *keeping {
 	t.Cleanup(func() { require.NoError(t, k.store.Close()) })
 	k.started = f.runWith(t, cfg, func(cfg *circle.Config) {
 		tell := cfg.OnRole
-		cfg.Store = k.store.Serve
+		cfg.Store, cfg.Health = k.store.Serve, k.store.Health
 		cfg.OnRole = func(r circle.Role) {
 			k.store.SetRole(replicated.Role{Self: r.Self, Leader: r.Leader, Term: r.Term, Alive: r.Alive, Gone: r.Gone})
 			tell(r)
@@ -62,7 +63,7 @@ func (f *fleet) keep(t *testing.T) *keeping {
 func TestCircle_ALeaderThatIsCutOffAnswersForNobodyAlone(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 3)
-	all := []*keeping{f.keep(t), f.keep(t), f.keep(t)}
+	all := []*keeping{f.keep(t, nil), f.keep(t, nil), f.keep(t, nil)}
 	first := follow(t, all[0].started, all[1].started, all[2].started)
 	var leader *keeping
 	var others []*keeping
@@ -103,6 +104,76 @@ func TestCircle_ALeaderThatIsCutOffAnswersForNobodyAlone(t *testing.T) {
 				return err == nil
 			})
 		}
+	}
+}
+
+// disk is a real one that something can happen to.
+type disk struct {
+	*embedded.Store
+	trouble atomic.Pointer[func() error]
+}
+
+func (d *disk) Keep(ctx context.Context, changes []persistence.Op) error {
+	if trouble := d.trouble.Load(); trouble != nil {
+		if err := (*trouble)(); err != nil {
+			return err
+		}
+	}
+	return d.Store.Keep(ctx, changes)
+}
+
+// F17: the leader's disk is full, or hangs. Another one leads, writes go on, and the one
+// with the bad disk has everything when that is over.
+func TestCircle_ABadDiskOfTheLeaderStopsNobodyElse(t *testing.T) {
+	t.Parallel()
+	t.Run("full", func(t *testing.T) {
+		t.Parallel()
+		goesOnWithout(t, func() error { return errors.New("no space left on device") }, func() {})
+	})
+	t.Run("hangs", func(t *testing.T) {
+		t.Parallel()
+		held := make(chan struct{})
+		mend := sync.OnceFunc(func() { close(held) })
+		t.Cleanup(mend)
+		goesOnWithout(t, func() error { <-held; return nil }, mend)
+	})
+}
+
+func goesOnWithout(t *testing.T, trouble func() error, mend func()) {
+	f := newFleet(t, 3)
+	file, err := embedded.Open(t.TempDir())
+	require.NoError(t, err)
+	d := &disk{Store: file}
+	sick := f.keep(t, d)
+	require.Same(t, sick.started, follow(t, sick.started))
+	others := []*keeping{f.keep(t, nil), f.keep(t, nil)}
+	follow(t, sick.started, others[0].started, others[1].started)
+	for _, k := range append(others, sick) {
+		require.NoError(t, k.store.Ready(t.Context()))
+	}
+	key := persistence.Key{Kind: "k", ID: "x"}
+	version, err := others[0].store.Save(t.Context(), persistence.Record{Key: key})
+	require.NoError(t, err)
+	d.trouble.Store(&trouble)
+	for n := 0; n < 10; { // the first may have come to nothing, or to something
+		r, err := others[0].store.Load(t.Context(), key)
+		if err == nil {
+			r.Data = fmt.Append(nil, n)
+			r.Version, err = others[0].store.Save(t.Context(), r)
+		}
+		if err == nil {
+			require.Greater(t, r.Version, version)
+			version, n = r.Version, n+1
+		}
+	}
+	require.NotEqual(t, sick.ID(), others[0].roles.last().Leader)
+	d.trouble.Store(nil)
+	mend()
+	for _, k := range append(others, sick) {
+		await(t, "it to have it", func() bool {
+			r, err := k.store.Load(t.Context(), key)
+			return err == nil && r.Version == version
+		})
 	}
 }
 
