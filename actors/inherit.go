@@ -23,7 +23,7 @@ func (r *rosterActor) inherit(ctx actor.Context, gone *replica) {
 		last.RemovedServers = append(last.RemovedServers, n.update.GetRemovedServers()...)
 	}
 	if !p.alone() && !isEmpty(last) {
-		r.append(last)
+		p.out.all(last)
 		r.flushSoon(ctx)
 	}
 	for _, v := range last.GetSessions() { // its new owner may not have known that it owes something
@@ -60,15 +60,6 @@ func (r *rosterActor) doubt(ctx actor.Context, gone *replica) {
 func (r *rosterActor) onDoubtSettled() {
 	r.replication.doubts--
 	r.judge()
-}
-
-// append puts news of somebody else into the next update.
-func (r *rosterActor) append(m *messages.RosterUpdate) {
-	out := r.replication.out
-	out.Sessions = append(out.Sessions, m.GetSessions()...)
-	out.Servers = append(out.Servers, m.GetServers()...)
-	out.RemovedSessions = append(out.RemovedSessions, m.GetRemovedSessions()...)
-	out.RemovedServers = append(out.RemovedServers, m.GetRemovedServers()...)
 }
 
 func (o *replica) remember(m *messages.RosterUpdate, now time.Time) {

@@ -74,8 +74,8 @@ type replication struct {
 	self     string
 	others   map[string]*replica
 	sequence uint64
-	asked    uint64                 // the latest question for a page
-	out      *messages.RosterUpdate // what was published since the last update
+	asked    uint64   // the latest question for a page
+	out      outgoing // what was published since the last update
 	pending  map[uint64]*pendingAck
 	sent     map[uint64]time.Time // our latest updates
 	graves   map[string]grave     // by kind and id
@@ -90,7 +90,7 @@ type rosterTick struct{}
 type pullAgain struct{ id string }
 
 func newReplication() *replication {
-	return &replication{others: map[string]*replica{}, out: &messages.RosterUpdate{}, pending: map[uint64]*pendingAck{}, sent: map[uint64]time.Time{}, graves: map[string]grave{}}
+	return &replication{others: map[string]*replica{}, out: newOutgoing(), pending: map[uint64]*pendingAck{}, sent: map[uint64]time.Time{}, graves: map[string]grave{}}
 }
 
 // alone: there is nobody to tell.
@@ -202,9 +202,8 @@ func (r *Roster) Incomplete() error {
 func (r *rosterActor) send(ctx actor.Context, replies []reply) {
 	p := r.replication
 	p.sequence++
-	update := p.out
+	update := p.out.take()
 	update.From, update.Sequence = p.self, p.sequence
-	p.out = &messages.RosterUpdate{}
 	p.sent[p.sequence] = r.deps.Clock.Now()
 	missing := make(map[string]bool, len(p.others))
 	for id, other := range p.others {

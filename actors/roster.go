@@ -118,13 +118,13 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 	switch m := ctx.Message().(type) {
 	case *publishSession:
 		if r.builder.PutSession(m.view) {
-			r.replication.out.Sessions = append(r.replication.out.Sessions, m.view)
+			r.replication.out.session(m.view)
 		}
 		r.later(ctx, m.replyTo, m.answer)
 	case *publishServer:
 		if r.builder.PutServer(m.view) {
 			ctx.Send(r.deps.Placer, m.view)
-			r.replication.out.Servers = append(r.replication.out.Servers, m.view)
+			r.replication.out.server(m.view)
 		}
 		r.later(ctx, m.replyTo, m.answer)
 	case *removeSession:
@@ -132,7 +132,7 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		if known, ok := r.builder.Snapshot().Session(m.id); ok {
 			version = known.View.GetVersion()
 		}
-		r.remove(ctx, &r.replication.out.RemovedSessions, "session/", m.id, version)
+		r.remove(ctx, &r.replication.out.update.RemovedSessions, "session/", m.id, version)
 		r.builder.RemoveSession(m.id)
 		r.later(ctx, nil, nil)
 	case *dropLoaded:
@@ -147,7 +147,7 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		if known, ok := r.builder.Snapshot().Server(m.id); ok {
 			version = known.View.GetVersion()
 		}
-		r.remove(ctx, &r.replication.out.RemovedServers, "server/", m.id, version)
+		r.remove(ctx, &r.replication.out.update.RemovedServers, "server/", m.id, version)
 		r.builder.RemoveServer(m.id)
 		ctx.Send(r.deps.Placer, &serverGone{m.id})
 		r.later(ctx, nil, nil)
@@ -165,6 +165,8 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		r.onPullAgain(ctx, m)
 	case *rosterTick:
 		r.onTick(ctx)
+	case *holdOver:
+		r.onHoldOver(ctx)
 	case *purgeTick:
 		r.onPurge(ctx)
 	case *doubtSettled:
@@ -199,7 +201,7 @@ func (r *rosterActor) publish(ctx actor.Context) {
 	r.judge()
 	if r.replication.alone() {
 		r.answer(ctx, r.replies)
-		r.replication.out = &messages.RosterUpdate{}
+		r.replication.out.take()
 		clear(r.replies)
 		r.replies = r.replies[:0]
 		return
@@ -207,16 +209,16 @@ func (r *rosterActor) publish(ctx actor.Context) {
 	r.answer(ctx, r.acks)
 	clear(r.acks)
 	r.acks = r.acks[:0]
-	if waiting := r.replies; len(waiting) > 0 || !isEmpty(r.replication.out) {
-		r.replies = nil
-		r.send(ctx, waiting)
-	}
+	waiting := r.replies
+	r.replies = nil
+	r.tellOthers(ctx, waiting)
 }
 
 // remove remembers what is gone and tells the others.
 func (r *rosterActor) remove(ctx actor.Context, out *[]*messages.Removal, kind, id string, version int64) {
 	gone := &messages.Removal{Id: id, Version: version}
 	*out = append(*out, gone)
+	r.replication.out.urgent = true // who wanted it gone may have been told so already
 	r.bury(ctx, kind, gone)
 }
 
