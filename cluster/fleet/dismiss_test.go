@@ -3,8 +3,10 @@
 package fleet
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,4 +59,35 @@ func TestProbe_WhoHasNoContactSaysSo(t *testing.T) {
 		return errors.Is(err, membership.ErrOutOfContact)
 	})
 	await(t, "the other one to go on", func() bool { return len(all[0].View().Members) == 1 })
+}
+
+// hellos counts the handshakes that a client begins.
+type hellos struct{ atomic.Int64 }
+
+func (h *hellos) Read(p []byte) (int, error) {
+	h.Add(1)
+	return rand.Read(p)
+}
+
+// Probes run several times a second while the registry is down: one that is answered makes
+// no connection.
+func TestProbe_WhoAnswersIsNotKnockedAt(t *testing.T) {
+	t.Parallel()
+	var handshakes hellos
+	all := fellows(t, 2, func(_ int, c *Config) { c.ClientTLS.Rand = &handshakes })
+	round := func() (answered bool) {
+		for range 20 {
+			err := all[0].probe(withTime(t), all[1].Self())
+			if err != nil && !errors.Is(err, membership.ErrConfirmed) {
+				return false
+			}
+		}
+		return true
+	}
+	await(t, "answers", round)
+	require.NotZero(t, handshakes.Load(), "the connection that stays")
+	await(t, "twenty answers without a handshake", func() bool { // on a busy machine one may be late
+		before := handshakes.Load()
+		return round() && handshakes.Load() == before
+	})
 }

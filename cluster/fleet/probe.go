@@ -17,6 +17,9 @@ import (
 // greetTime bounds the first look at a member's port.
 const greetTime = time.Second
 
+// knockAfter is how long an answer is waited for before it is looked whether there can be one.
+const knockAfter = 30 * time.Millisecond
+
 // lateAnswer is how long an answer is waited for after the port has shown that there
 // can be none.
 const lateAnswer = 150 * time.Millisecond
@@ -31,7 +34,15 @@ func (f *Fleet) probe(ctx context.Context, m membership.Member) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	found := make(chan error, 1)
-	go func() { found <- f.knock(ctx, m.Address) }()
+	go func() { // only if it takes long: a handshake is dear, and there is a probe for each answer
+		late := time.NewTimer(knockAfter)
+		defer late.Stop()
+		select {
+		case <-late.C:
+			found <- f.knock(ctx, m.Address)
+		case <-ctx.Done():
+		}
+	}()
 	f.post(m.Address, &messages.Envelope{Actor: courierName, Sender: self}, &messages.Ping{}, 0)
 	var why error
 	for {

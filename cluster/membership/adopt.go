@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -138,14 +139,27 @@ func (k *Keeper) take(place Stored, d *document, shown bool, asked time.Time) {
 		k.adopt(d, now)
 		k.missed(now)
 		k.crowded(now)
-		if k.phase == joining {
+		switch {
+		case k.phase == joining:
 			k.phase = member
+		case k.phase == over && d.has(k.self.ID):
+			k.work.Go(k.excuse) // Join has failed since the view was judged
 		}
 	}
 	if k.phase == member && d != nil && k.held != nil && d.Epoch == k.held.Epoch && !lost(d, k.held) {
 		k.confirmed.Store(&asked)
 	}
 	k.look()
+}
+
+// excuse tells the others that this broker, which the view holds, is none of them: they
+// would have to find out.
+func (k *Keeper) excuse() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(k.life), k.opt.callTimeout())
+	defer cancel()
+	if err := k.registry.MarkLeft(ctx, k.self.ID); err != nil {
+		k.log.Warn("the fleet could not be told that this broker did not join; the others will find out", "error", err)
+	}
 }
 
 // tell logs what a view changed.

@@ -96,3 +96,24 @@ func TestObserved_WhoIsCutOffDoesNotGoByTheWordOfThoseCutOffWithIt(t *testing.T)
 		})
 	}
 }
+
+// A member takes this broker for a stranger at the very moment a view holds it: Join fails,
+// and the others are told instead of having to probe it out.
+func TestKeeper_WhoseJoinFailsInTheViewLeavesIt(t *testing.T) {
+	t.Parallel()
+	registry := NewMemory(DefaultTTL)
+	k := New(registry.Connect(), Options{})
+	k.phase, k.self = joining, entry("b")
+	d := doc(7, "a", "b")
+	shown, fate := k.judge(d)
+	require.NotNil(t, shown)
+	require.Equal(t, nowJoined, fate)
+	require.Equal(t, nowRefused, k.refuse(ErrStranger))
+	k.take(Stored{Version: 1}, d, true, noon)
+	k.work.Wait()
+	place, _, err := registry.Connect().Fleet(t.Context(), 0, 0)
+	require.NoError(t, err)
+	require.Equal(t, []string{"b"}, place.Left)
+	require.ErrorIs(t, k.Contact(), ErrNotMember)
+	k.end()
+}
