@@ -161,6 +161,11 @@ func (s *hostSocket) RemoteAddr() string { return "test" }
 func (s *hostSocket) Close(int, string) {
 	s.once.Do(func() {
 		close(s.closed)
+		s.host.set(func(h *host) {
+			if h.socket == s { // the agent sees that, also long after its welcome
+				h.link = nil
+			}
+		})
 		s.link.Load().Closed("closed by the broker")
 	})
 }

@@ -22,14 +22,17 @@ type network struct {
 	mu   sync.Mutex
 	lose string // type of the messages
 	lost chan proto.Message
+	// ends are the network's ends of links. All activations of a grain know the same ones,
+	// for a message may be handed from one to the next.
+	ends map[string]*actor.PID
 }
 
 // between puts a network before the grains and links of a world. It has to be there before
 // the first of them.
 func (w *world) between() *network {
-	n := &network{lost: make(chan proto.Message, 100)}
+	n := &network{lost: make(chan proto.Message, 100), ends: map[string]*actor.PID{}}
 	w.peers.wrap = func(grain actor.Actor) actor.Actor {
-		return &remote{Actor: grain, net: n, seen: map[string]*actor.PID{}}
+		return &remote{Actor: grain, net: n}
 	}
 	return n
 }
@@ -59,20 +62,16 @@ func (n *network) takes(msg any) bool {
 // remote is a grain that others, and the links of agents, reach through the network.
 type remote struct {
 	actor.Actor
-	net  *network
-	seen map[string]*actor.PID // the network's end of each link
+	net *network
 }
 
 func (r *remote) Receive(ctx actor.Context) {
 	if r.net.takes(ctx.Message()) {
 		return
 	}
-	link := linkOf(ctx.Message())
-	if link == nil || *link == nil || r.isEnd(*link) {
-		r.Actor.Receive(ctx)
-		return
+	if link := linkOf(ctx.Message()); link != nil && *link != nil {
+		*link = r.net.end(ctx, *link)
 	}
-	*link = r.end(ctx, *link)
 	r.Actor.Receive(ctx)
 }
 
@@ -94,29 +93,27 @@ func linkOf(msg any) **actor.PID {
 	}
 }
 
-func (r *remote) isEnd(pid *actor.PID) bool {
-	for _, end := range r.seen {
-		if end.Equal(pid) {
-			return true
+// end hands on what is for a link unless it gets lost.
+func (n *network) end(ctx actor.Context, link *actor.PID) *actor.PID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, end := range n.ends {
+		if end.Equal(link) {
+			return end
 		}
 	}
-	return false
-}
-
-// end hands on what is for a link unless it gets lost.
-func (r *remote) end(ctx actor.Context, link *actor.PID) *actor.PID {
-	if r.seen[link.GetId()] == nil {
-		r.seen[link.GetId()] = ctx.ActorSystem().Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+	if n.ends[link.GetId()] == nil {
+		n.ends[link.GetId()] = ctx.ActorSystem().Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
 			switch m := ctx.Message().(type) {
 			case actor.SystemMessage, actor.AutoReceiveMessage:
 			default:
-				if !r.net.takes(m) {
+				if !n.takes(m) {
 					ctx.Forward(link)
 				}
 			}
 		}))
 	}
-	return r.seen[link.GetId()]
+	return n.ends[link.GetId()]
 }
 
 // moves ends a grain without a word, as the death of its broker does; the next one to
