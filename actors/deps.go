@@ -88,6 +88,8 @@ type Deps struct {
 	Peers  Peers
 	Logger *slog.Logger
 	Config Config
+	// Owns, if there is one, says whether a grain belongs to this broker now.
+	Owns func(kind, id string) bool
 	// Silent, if there is one, is told which other broker has not been heard of for a
 	// while. It must not block.
 	Silent func(memberID string)

@@ -24,21 +24,6 @@ type grave struct {
 
 type purgeTick struct{}
 
-// take puts pictures of other brokers on the roster, unless they are older than what
-// is known or what was removed.
-func (r *rosterActor) take(ctx actor.Context, sessions []*messages.SessionView, servers []*messages.ServerView) {
-	for _, v := range sessions {
-		if v.GetVersion() > r.replication.graves["session/"+v.GetId()].version {
-			r.builder.PutSession(v)
-		}
-	}
-	for _, v := range servers {
-		if v.GetVersion() > r.replication.graves["server/"+v.GetId()].version && r.builder.PutServer(v) {
-			ctx.Send(r.deps.Placer, v)
-		}
-	}
-}
-
 // drop forgets what another broker removed, unless something newer is known.
 func (r *rosterActor) drop(ctx actor.Context, sessions, servers []*messages.Removal) {
 	snapshot := r.builder.Snapshot()

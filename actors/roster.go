@@ -63,7 +63,8 @@ type rosterActor struct {
 	replies  []reply
 
 	replication *replication
-	acks        []reply // what other brokers wait for
+	acks        []reply     // what other brokers wait for
+	checks      []grainName // grains of this broker that are to look at the store
 }
 
 type reply struct {
@@ -199,6 +200,7 @@ func (r *rosterActor) publish(ctx actor.Context) {
 	r.flushing = false
 	r.deps.Roster.current.Store(r.builder.Snapshot())
 	r.judge()
+	r.wakeChecked()
 	if r.replication.alone() {
 		r.answer(ctx, r.replies)
 		r.replication.out.take()

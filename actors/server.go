@@ -36,6 +36,7 @@ type serverGrain struct {
 
 	saving  bool
 	unsaved bool // changed again while saving
+	unsure  bool // somebody else may have saved meanwhile
 	waiting []waitingForSave
 
 	link     *actor.PID // the agent's socket, nil = none
@@ -285,6 +286,10 @@ func (g *serverGrain) onSaved(ctx actor.Context, m *serverSaved) {
 		return
 	}
 	g.settle(nil)
+	if g.unsure {
+		g.unsure = false
+		g.load()
+	}
 }
 
 // settle answers all who waited for the save, through the roster.

@@ -27,10 +27,14 @@ func (g *serverGrain) fetch() {
 	})
 }
 
-// onWake looks at the store if that may hold something else than is known here. A save
-// under way finds out by itself. And what its agent was told may have been lost on the way.
+// onWake looks at the store if that may hold something else than is known here; what is
+// being saved may have been there before that. And what its agent was told may have been
+// lost on the way.
 func (g *serverGrain) onWake(ctx actor.Context, m *messages.Wake) {
-	if m.GetCheck() && g.record != nil && !g.saving {
+	switch {
+	case m.GetCheck() && g.saving:
+		g.unsure = true
+	case m.GetCheck() && g.record != nil:
 		g.load()
 		return
 	}
@@ -75,6 +79,9 @@ func (g *serverGrain) onLoaded(ctx actor.Context, m *serverLoaded) {
 	case g.version == 0:
 		g.rewrite(ctx)
 	case g.version != before: // written by an activation before this one, after it was read here
+		if entry, ok := g.deps.views().Server(g.id); ok {
+			g.shown = max(g.shown, entry.View.GetVersion())
+		}
 		g.srv.Closed, g.switches = g.record.GetClosed(), g.record.GetSwitchRequests()
 		g.publish(nil, nil)
 	}

@@ -26,6 +26,22 @@ func (b *Builder) Snapshot() *Snapshot {
 	return b.taken
 }
 
+// Session returns the picture of a session, nil if it is not known.
+func (b *Builder) Session(id string) *messages.SessionView {
+	if e, known := b.x.sessions.get(id); known {
+		return e.View
+	}
+	return nil
+}
+
+// Server returns the picture of a server, nil if it is not known.
+func (b *Builder) Server(id string) *messages.ServerView {
+	if e, known := b.x.servers.get(id); known {
+		return e.View
+	}
+	return nil
+}
+
 // PutSession takes a session's newer picture. It returns false, and changes
 // nothing, if the version is not higher than the one known, or without an id.
 func (b *Builder) PutSession(v *messages.SessionView) bool {

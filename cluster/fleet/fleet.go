@@ -257,6 +257,9 @@ func (f *Fleet) stop(ctx context.Context) {
 	f.links.closeAll()
 }
 
+// Owns says whether the view places a grain on this broker.
+func (f *Fleet) Owns(kind, id string) bool { return f.lookup.ours(kind, id) }
+
 // Tell implements actors.Peers.
 func (f *Fleet) Tell(kind, id string, msg proto.Message, sender *actor.PID) {
 	if owner, ok := f.source.Current().Owner(kind, id); ok && owner.ID != f.self.ID {

@@ -70,7 +70,8 @@ func (n *Node) joinFleet(context.Context) error {
 		return err
 	}
 	n.deps.Copied = n.recordCopy
-	n.deps.Peers, n.deps.Silent, n.deps.Doubt = n.fleet, n.fleet.Suspect, n.settle
+	n.deps.Peers, n.deps.Owns = n.fleet, n.fleet.Owns
+	n.deps.Silent, n.deps.Doubt = n.fleet.Suspect, n.settle
 	n.openAuditor()
 	n.links = actors.NewLinks(n.deps)
 	n.onStop(func(ctx context.Context) error { n.fleet.Stop(ctx); return nil })
