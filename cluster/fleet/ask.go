@@ -71,7 +71,7 @@ func (a *asking) Stop(*actor.PID) {}
 // another one of a broker that is gone, when its message certainly reached nobody, and when
 // another broker does not answer for a second.
 // A question that was sent more than once is refused only when each copy was: as long as
-// one may still be acted upon, a refusal of another one would be a lie.
+// one may still be acted upon, a refusal of another one would be a lie, but see isFinal.
 // A broker that is out of contact with the fleet gives up early.
 func (f *Fleet) Ask(ctx context.Context, calls []Call) []any {
 	a := &asking{answers: make(chan answer, 4*len(calls)+16)}
@@ -167,7 +167,7 @@ func (r *round) take(a answer) {
 	case *copiesDue:
 		r.settle(i, undecided(copies.refused))
 	case *messages.Refusal:
-		if copies.due--; copies.due <= 0 {
+		if copies.due--; copies.due <= 0 || isFinal(r.calls[i].Msg, m) {
 			r.settle(i, m)
 		} else if copies.refused == nil {
 			copies.refused = m
@@ -185,6 +185,14 @@ func (r *round) settle(i int, answer any) {
 
 func (r *round) later(d time.Duration, to uint32, note any) {
 	time.AfterFunc(d, func() { r.asking.SendUserMessage(&actor.PID{RequestId: to}, note) })
+}
+
+// isFinal says that no copy of a question can change what this refusal says: of a session
+// that its owner found deleted in the store, or did not find, nothing is left to delete.
+// Had another copy done it, that would have been said instead.
+func isFinal(question proto.Message, m *messages.Refusal) bool {
+	_, deletes := question.(*messages.DeleteSession)
+	return deletes && (m.GetCode() == messages.CodeSessionDeleted || m.GetCode() == messages.CodeSessionNotFound)
 }
 
 // undecided is the answer for a question of which one copy was refused and another one

@@ -31,11 +31,24 @@ func TestAsk_RefusalWaitsForTheOtherCopies(t *testing.T) {
 		"the other one reached nobody":     {2, []any{no, dead}, no},
 		"refused by two of three, granted": {3, []any{no, no, yes}, yes},
 	} {
-		r := round{asking: &asking{answers: make(chan answer, 4)}, out: make([]any, 1), sent: []copies{{due: c.copies}}, open: 1}
+		r := round{calls: []Call{{Msg: &messages.CreateSession{}}}, asking: &asking{answers: make(chan answer, 4)}, out: make([]any, 1), sent: []copies{{due: c.copies}}, open: 1}
 		for _, a := range c.answers {
 			r.take(answer{1, a})
 		}
 		require.Equal(t, c.want, r.out[0], name)
 		require.Equal(t, c.want == nil, r.open == 1, name)
+	}
+}
+
+// F1: a delete is sent again by a client whose broker died, which had done it. The owner
+// that is dead does not answer, and need not: the new one has found the session deleted.
+func TestAsk_WhatIsDeletedIsNotWaitedFor(t *testing.T) {
+	for code, final := range map[string]bool{
+		messages.CodeSessionDeleted: true, messages.CodeSessionNotFound: true, messages.CodeUnreachable: false,
+	} {
+		r := round{calls: []Call{{Msg: &messages.DeleteSession{}}}, asking: &asking{answers: make(chan answer, 4)},
+			out: make([]any, 1), sent: []copies{{due: 2}}, open: 1}
+		r.take(answer{1, &messages.Refusal{Code: code}})
+		require.Equal(t, final, r.out[0] != nil, code)
 	}
 }
