@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"image"
 	"net/http"
 	"os"
@@ -149,6 +150,9 @@ func (f *fleet) readsWithoutConsul(front *broker, load *load) {
 		}
 		return err
 	})
+	for i, b := range f.brokers { // each finds out for itself that it can write again
+		await(f.t, fmt.Sprintf("broker %d to be well", i), b.healthy)
+	}
 }
 
 // realHost: an agent program connects, a user with a token is checked by the DCV server,
