@@ -173,7 +173,8 @@ func (c *chaos) delete() {
 	id, force := c.ids[c.dice.IntN(len(c.ids))], c.dice.IntN(3) == 0
 	c.ask(id, func(future *actor.PID) {
 		c.w.peers.Tell(messages.KindSession, id, &messages.DeleteSession{SessionId: id, Owner: c.owner(id), Force: force}, future)
-	}, func(*messages.SessionView, time.Time) {
+	}, func(v *messages.SessionView, _ time.Time) {
+		c.over[id] = c.over[id] || v.GetState() == deleted // its host may show it again before anybody looks
 		// Dropped by force it is closed once; then its host is believed (contract 1.6).
 		if _, asked := c.ended[id]; force || !asked {
 			c.ended[id] = !force

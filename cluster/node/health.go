@@ -43,18 +43,20 @@ func (n *Node) probeWhileFailed(ctx context.Context) {
 	}
 }
 
-// probeStore tries a write while the store is said to fail, once a second at most: a
-// broker that no balancer sends requests to would otherwise never find out that it is
-// well again.
+// probeStore tries a write while the store is said to fail, once a second at most and one
+// at a time: a broker that no balancer sends requests to would otherwise never find out
+// that it is well again.
 func (n *Node) probeStore() {
 	now := time.Now().Unix()
-	if last := n.probed.Load(); last == now || !n.probed.CompareAndSwap(last, now) {
+	if n.probed.Swap(now) == now || n.probing.Swap(true) {
 		return
 	}
 	key := persistence.Key{Kind: "probe", ID: "health"}
 	n.committer.Load(key, func(r persistence.Record, err error) {
 		if err == nil || errors.Is(err, persistence.ErrNotFound) {
 			n.committer.Save(persistence.Record{Key: key, Version: r.Version, Data: make([]byte, probeBytes)}, n.probeDone)
+		} else {
+			n.probing.Store(false)
 		}
 	})
 }
@@ -63,4 +65,5 @@ func (n *Node) probeDone(_ int64, err error) {
 	if err == nil || errors.Is(err, persistence.ErrConflict) { // another broker's probe was first
 		n.failed.Store(false)
 	}
+	n.probing.Store(false)
 }

@@ -67,6 +67,7 @@ type Node struct {
 	settling   sync.WaitGroup
 	settleLife context.Context
 	probed     atomic.Int64 // unix seconds of the last probe of a failing store
+	probing    atomic.Bool  // there is one under way
 
 	audit     *audit.Trail
 	auditLog  *logging.Log
