@@ -9,8 +9,9 @@ import (
 )
 
 // maxSwitches is how many requests to open or close a server are remembered. Copies of
-// a request come for as long as somebody waits for its answer, half a minute.
-const maxSwitches = 16
+// a request come for as long as somebody waits for its answer, half a minute, and nobody
+// switches a server twice a second for so long.
+const maxSwitches = 64
 
 func (g *serverGrain) onOpen(ctx actor.Context, m *messages.OpenServer, sender *actor.PID) {
 	g.setClosed(ctx, false, m.GetRequestId(), m.GetRequestedBy(), sender)

@@ -43,7 +43,9 @@ type Envelope struct {
 	// The sender's view when it chose the receiver.
 	Epoch uint64 `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// How often it was handed on because the receiver was not the owner.
-	Hops          int32 `protobuf:"varint,8,opt,name=hops,proto3" json:"hops,omitempty"`
+	Hops int32 `protobuf:"varint,8,opt,name=hops,proto3" json:"hops,omitempty"`
+	// The broker it is for, empty for whoever listens at the address.
+	Member        string `protobuf:"bytes,10,opt,name=member,proto3" json:"member,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +141,13 @@ func (x *Envelope) GetHops() int32 {
 		return x.Hops
 	}
 	return 0
+}
+
+func (x *Envelope) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
 }
 
 // Ping asks a broker whether it lives, and in which view.
@@ -719,7 +728,7 @@ var File_fleet_proto protoreflect.FileDescriptor
 
 const file_fleet_proto_rawDesc = "" +
 	"\n" +
-	"\vfleet.proto\x12\x1bopensessionmanager.messages\x1a\vactor.proto\x1a\rsession.proto\x1a\fserver.proto\"\xd4\x01\n" +
+	"\vfleet.proto\x12\x1bopensessionmanager.messages\x1a\vactor.proto\x1a\rsession.proto\x1a\fserver.proto\"\xec\x01\n" +
 	"\bEnvelope\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
@@ -730,7 +739,9 @@ const file_fleet_proto_rawDesc = "" +
 	"\x04type\x18\x05 \x01(\tR\x04type\x12\x12\n" +
 	"\x04body\x18\x06 \x01(\fR\x04body\x12\x14\n" +
 	"\x05epoch\x18\a \x01(\x04R\x05epoch\x12\x12\n" +
-	"\x04hops\x18\b \x01(\x05R\x04hops\"\x06\n" +
+	"\x04hops\x18\b \x01(\x05R\x04hops\x12\x16\n" +
+	"\x06member\x18\n" +
+	" \x01(\tR\x06member\"\x06\n" +
 	"\x04Ping\"}\n" +
 	"\x04Pong\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x12\x14\n" +

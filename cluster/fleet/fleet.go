@@ -263,7 +263,7 @@ func (f *Fleet) Owns(kind, id string) bool { return f.lookup.ours(kind, id) }
 // Tell implements actors.Peers.
 func (f *Fleet) Tell(kind, id string, msg proto.Message, sender *actor.PID) {
 	if owner, ok := f.source.Current().Owner(kind, id); ok && owner.ID != f.self.ID {
-		f.post(owner.Address, &messages.Envelope{Kind: kind, Id: id, Sender: sender}, msg, 0)
+		f.post(owner.Address, &messages.Envelope{Kind: kind, Id: id, Sender: sender, Member: owner.ID}, msg, 0)
 		return
 	}
 	if f.leaving.Load() {

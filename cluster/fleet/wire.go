@@ -101,7 +101,7 @@ func (c courier) deliver(ctx actor.Context, env *messages.Envelope) {
 	for known := c.f.newest.Load(); env.GetEpoch() > known && !c.f.newest.CompareAndSwap(known, env.GetEpoch()); {
 		known = c.f.newest.Load()
 	}
-	if env.GetActor() == "" && !c.mine(ctx, env) {
+	if c.isLate(env) || env.GetActor() == "" && !c.mine(ctx, env) {
 		return
 	}
 	msg, err := open(env)
@@ -127,6 +127,13 @@ func (c courier) deliver(ctx actor.Context, env *messages.Envelope) {
 		target.RequestId = env.GetRequest()
 		ctx.RequestWithCustomSender(target, msg, env.GetSender())
 	}
+}
+
+// isLate says that a question was for the process before this one on its address: it was
+// kept for seconds until somebody listened there again. Whoever asked has sent it again
+// since, or has given up, and what was changed meanwhile must not be changed back.
+func (c courier) isLate(env *messages.Envelope) bool {
+	return env.GetMember() != "" && env.GetMember() != c.f.self.ID && strings.HasPrefix(env.GetSender().GetId(), askName)
 }
 
 // linkEnded answers a command for an agent whose link is no more: the link told its server
@@ -190,7 +197,7 @@ func (c courier) mine(ctx actor.Context, env *messages.Envelope) bool {
 		time.AfterFunc(hopPause, func() { root.Send(self, &redelivery{env}) })
 		return false
 	}
-	env.Epoch = view.Epoch
+	env.Epoch, env.Member = view.Epoch, owner.ID
 	ctx.Send(actor.NewPID(owner.Address, courierName), env)
 	return false
 }

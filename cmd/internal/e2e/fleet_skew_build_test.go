@@ -106,9 +106,9 @@ func (s *successor) change(o *overlay) {
 	o.edit("actors/server.go", "proto.Marshal(next)", "proto.Marshal(messages.Noted(next))")
 	// Brokers send each other news, with every message and also unasked; agents and
 	// brokers notices.
-	o.edit("cluster/fleet/fleet.go", "\t\tf.post(owner.Address, &messages.Envelope{Kind: kind, Id: id, Sender: sender}, msg, 0)\n",
+	o.edit("cluster/fleet/fleet.go", "\t\tf.post(owner.Address, &messages.Envelope{Kind: kind, Id: id, Sender: sender, Member: owner.ID}, msg, 0)\n",
 		"\t\tf.post(owner.Address, &messages.Envelope{Kind: kind, Id: id}, &messages.NextNews{}, 0)\n"+
-			"\t\tf.post(owner.Address, &messages.Envelope{Kind: kind, Id: id, Sender: sender}, msg, 0)\n")
+			"\t\tf.post(owner.Address, &messages.Envelope{Kind: kind, Id: id, Sender: sender, Member: owner.ID}, msg, 0)\n")
 	o.edit("cluster/fleet/fleet.go", "\tif f.cfg.Moved != nil {\n", "\tgo f.askForNews(now)\n\tif f.cfg.Moved != nil {\n")
 	o.edit("cluster/fleet/wire.go", "\tswitch {\n\tcase env.GetActor() == \"\":\n",
 		"\tif _, ok := msg.(*messages.NextNews); ok {\n\t\tc.refuse(ctx, env, \"NEWS\", \"\")\n\t\treturn\n\t}\n\tswitch {\n\tcase env.GetActor() == \"\":\n")
