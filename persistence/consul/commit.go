@@ -77,7 +77,7 @@ const ofGeneration = -1
 // a transaction.
 func (b *batch) prepare(g generation, group []int) transaction {
 	var txn transaction
-	txn.add(ofGeneration, &api.KVTxnOp{Verb: api.KVCheckIndex, Key: b.generationKey(), Index: g.index})
+	txn.add(ofGeneration, &api.KVTxnOp{Verb: api.KVCheckIndex, Key: b.markKey(g.number), Index: g.index})
 	for _, i := range group {
 		op := b.ops[i]
 		index, current := g.indexOf(op.Record.Version)

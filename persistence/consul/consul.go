@@ -14,9 +14,10 @@
 // ModifyIndex. Consul's index rises with every write of any key, so no version is
 // used twice, also not after a delete. It starts anew when an operator wipes or
 // replaces Consul's data; then an index from before could come up again and let a
-// stale writer pass. The generation prevents that: a key of its own,
-// <prefix>generation, made with the minute of its making by the first broker that
-// misses it, and checked in every transaction. A wiped store, or one that goes back to a
+// stale writer pass. The generation prevents that: a number of its own, the minute of
+// its making, kept in <prefix>generation by the first broker that misses that key. It is
+// also the name of the mark <prefix>generation/<number>, which every transaction checks;
+// the key alone would not do, as its index too can come up again. A wiped store, or one that goes back to a
 // life before that, therefore refuses all older versions (ErrConflict), gives out higher
 // ones, and is logged as an error. (Unless it was itself begun in the same minute.)
 //

@@ -140,6 +140,28 @@ func TestConsulWiped_OldVersionsAreRefusedAndItIsLogged(t *testing.T) {
 	require.Contains(t, log.String(), "deleted or replaced")
 }
 
+// After a wipe the generation's key and a record can get the very indexes that they had
+// before. The name of the mark still tells the generations apart.
+func TestConsulWiped_TheSameIndexesDoNotMakeAnOldVersionCurrent(t *testing.T) {
+	t.Parallel()
+	server := consultest.Start(t, consultest.Options{})
+	s := openAt(t, Config{Addresses: []string{server.Address()}})
+	newcomer := openAt(t, Config{Addresses: []string{server.Address()}})
+	setGeneration(t, s, 1000)
+	save(t, s, record("a", 0, "before"))
+
+	server.Wipe()
+	fresh := save(t, newcomer, record("a", 0, "by another"))
+	s.current.index = newcomer.current.index // as if it had come up again
+	index, _ := newcomer.current.indexOf(fresh)
+	stale, err := s.current.version(index)
+	require.NoError(t, err)
+	for _, r := range s.Apply(t.Context(), []persistence.Op{put("a", stale, "lost"), remove("a", stale)}) {
+		require.ErrorIs(t, r.Err, persistence.ErrConflict)
+	}
+	requireRecord(t, newcomer, record("a", fresh, "by another"))
+}
+
 // A snapshot of a life before is restored: the generation goes back, and with it versions
 // would.
 func TestConsulRestored_VersionsStillRise(t *testing.T) {
@@ -193,10 +215,35 @@ func TestGenerationDeleted_RecordsStayAndVersionsRise(t *testing.T) {
 	require.Greater(t, save(t, s, got), got.Version)
 }
 
+// A store without the mark, deleted or never made, begins a new generation.
+func TestMarkDeleted_AllIsReadAndWrittenAgain(t *testing.T) {
+	t.Parallel()
+	s := openAt(t, sharedConfig(t))
+	other := openAt(t, Config{Addresses: sharedConfig(t).Addresses, Prefix: s.prefix})
+	setGeneration(t, s, 1000)
+	version := save(t, s, record("a", 0, "x"))
+	requireRecord(t, other, record("a", version, "x"))
+	_, err := s.agents.Client(0).KV().DeleteTree(s.marksPrefix(), nil)
+	require.NoError(t, err)
+	_, err = s.Save(t.Context(), record("a", version, "y"))
+	require.ErrorIs(t, err, persistence.ErrConflict)
+	for _, store := range []*Store{s, other} {
+		got, err := store.Load(t.Context(), record("a", 0, "").Key)
+		require.NoError(t, err)
+		require.Greater(t, got.Version, version)
+		require.Greater(t, save(t, store, got), got.Version)
+	}
+}
+
 func setGeneration(t *testing.T, s *Store, number int) {
 	t.Helper()
-	_, err := s.agents.Client(0).KV().Put(&api.KVPair{Key: s.generationKey(), Value: []byte(fmt.Sprint(number))}, nil)
+	done, _, _, err := s.agents.Client(0).Txn().Txn(api.TxnOps{
+		{KV: &api.KVTxnOp{Verb: api.KVSet, Key: s.generationKey(), Value: []byte(fmt.Sprint(number))}},
+		{KV: &api.KVTxnOp{Verb: api.KVDeleteTree, Key: s.marksPrefix()}},
+		{KV: &api.KVTxnOp{Verb: api.KVSet, Key: s.markKey(int64(number))}},
+	}, nil)
 	require.NoError(t, err)
+	require.True(t, done)
 }
 
 // F19: the leader of three dies; what was acknowledged is there.

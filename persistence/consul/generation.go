@@ -13,7 +13,8 @@ import (
 )
 
 // generation says which life of the KV store versions belong to; see the package
-// comment. index is the ModifyIndex of its key, which every transaction checks.
+// comment. index is the ModifyIndex of its key, and of its mark, which every
+// transaction checks.
 type generation struct {
 	number int64
 	index  uint64
@@ -43,7 +44,14 @@ func (g generation) indexOf(version int64) (uint64, bool) {
 	return index, version > 0 && version>>indexBits == g.number && index != 0
 }
 
+// generationKey tells the number of the generation to whoever does not know it.
 func (s *Store) generationKey() string { return s.prefix + "generation" }
+
+// markKey is there as long as generation number lasts. The number is in its name, since
+// a transaction can compare indexes only, and those come up again after a wipe.
+func (s *Store) markKey(number int64) string { return s.marksPrefix() + strconv.FormatInt(number, 10) }
+
+func (s *Store) marksPrefix() string { return s.generationKey() + "/" }
 
 // generation returns the generation as last seen, asks for it, or begins one. As
 // nothing of the caller's is written by that, all failures are ErrUnavailable.
@@ -74,7 +82,7 @@ func (s *Store) generation(ctx context.Context) (generation, error) {
 const maxTurns = 4
 
 // beginGeneration writes the key, over one with the index replaced if that is not 0,
-// unless another broker is faster.
+// and the mark instead of those before it, unless another broker is faster.
 func (s *Store) beginGeneration(ctx context.Context, replaced uint64) error {
 	s.generations.Lock()
 	number := max(int64(time.Since(generationStart)/time.Minute), s.newest.number+1, 1)
@@ -82,8 +90,11 @@ func (s *Store) beginGeneration(ctx context.Context, replaced uint64) error {
 	if number > maxGeneration {
 		return fmt.Errorf("%w: no generation after %d", persistence.ErrUnavailable, number)
 	}
-	write := &api.KVTxnOp{Verb: api.KVCAS, Key: s.generationKey(), Index: replaced, Value: strconv.AppendInt(nil, number, 10)}
-	reply, err := s.transact(ctx, api.TxnOps{{KV: write}})
+	reply, err := s.transact(ctx, api.TxnOps{
+		{KV: &api.KVTxnOp{Verb: api.KVCAS, Key: s.generationKey(), Index: replaced, Value: strconv.AppendInt(nil, number, 10)}},
+		{KV: &api.KVTxnOp{Verb: api.KVDeleteTree, Key: s.marksPrefix()}},
+		{KV: &api.KVTxnOp{Verb: api.KVSet, Key: s.markKey(number)}},
+	})
 	if err != nil {
 		return fmt.Errorf("%w: begin a generation: %v", persistence.ErrUnavailable, err)
 	}
@@ -120,12 +131,14 @@ func (s *Store) learn(seen *generation) bool {
 	return s.current != nil
 }
 
-// forget drops a generation that a transaction found to be over.
+// forget drops a generation that a transaction found to be over. It is not learned
+// again: should its key still be there, only its mark was deleted.
 func (s *Store) forget(over generation) {
 	s.generations.Lock()
 	defer s.generations.Unlock()
 	if s.current != nil && *s.current == over {
 		s.current = nil
+		s.newest.index = 0 // that of no key
 		s.warn(over)
 	}
 }
