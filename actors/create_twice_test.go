@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"opensessionmanager/actors/session"
 	"opensessionmanager/messages"
 	"opensessionmanager/persistence"
+	"opensessionmanager/persistence/memory"
 )
 
 // storedElsewhere writes the record of a session as an activation on another broker
@@ -77,4 +80,50 @@ func TestDelete_DuringARepeatedCreateFindsWhatTheFirstOneMade(t *testing.T) {
 	answer, err = asked.Result()
 	require.NoError(t, err)
 	w.refused(answer, messages.CodeSessionDeleted)
+}
+
+// overtaken does the first write of each kind of change of a session and says that it
+// was repeated, and that the record had been changed by then.
+type overtaken struct {
+	persistence.Store
+	mu   sync.Mutex
+	done map[bool]bool // by whether the record was new
+}
+
+func (s *overtaken) Apply(ctx context.Context, ops []persistence.Op) []persistence.Result {
+	results := s.Store.Apply(ctx, ops)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, op := range ops {
+		if made := op.Record.Version == 0; op.Record.Key.Kind == RecordSession && !s.done[made] {
+			s.done[made] = true
+			results[i] = persistence.Result{Err: persistence.ErrOvertaken}
+		}
+	}
+	return results
+}
+
+// F1: the leader of the store changed while a create was saved, which an owner before had
+// saved as well. What is stored answers it; who changes it has to look again, soon.
+func TestCreate_OvertakenByItselfIsAnsweredFromTheStore(t *testing.T) {
+	t.Parallel()
+	w := worldOver(t, &overtaken{Store: memory.New(), done: map[bool]bool{false: true}})
+	w.host("a").connect()
+	w.accepted("s-1", "ann")
+	w.awaitState("s-1", ready)
+}
+
+func TestDelete_OvertakenIsToBeTriedAgainSoon(t *testing.T) {
+	t.Parallel()
+	w := worldOver(t, &overtaken{Store: memory.New(), done: map[bool]bool{true: true, false: true}})
+	w.host("a").connect()
+	w.accepted("s-1", "ann")
+	w.awaitState("s-1", ready)
+	store := w.store.(*overtaken)
+	store.mu.Lock()
+	store.done[false] = false
+	store.mu.Unlock()
+	w.refused(w.delete("s-1", "ann", true), messages.CodeBusy)
+	require.IsType(t, &messages.SessionView{}, w.delete("s-1", "ann", true))
+	w.awaitState("s-1", deleted)
 }

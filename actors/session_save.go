@@ -42,7 +42,7 @@ func (g *sessionGrain) onSaved(ctx actor.Context, m *sessionSaved) {
 
 // onSaveFailed: when in doubt, forget. What is true is in the store.
 func (g *sessionGrain) onSaveFailed(ctx actor.Context, m *sessionSaved) {
-	if errors.Is(m.err, persistence.ErrConflict) && g.version == 0 && len(g.askers) > 0 {
+	if changedElsewhere(m.err) && g.version == 0 && len(g.askers) > 0 {
 		g.made = &m.outcome.Next
 		g.loaded, g.now = false, session.Session{}
 		g.fetch()
@@ -79,8 +79,13 @@ func (g *sessionGrain) receiveAgain(ctx actor.Context) {
 	}
 }
 
+// changedElsewhere: what was to be saved is or will not be there; reading tells.
+func changedElsewhere(err error) bool {
+	return errors.Is(err, persistence.ErrConflict) || errors.Is(err, persistence.ErrOvertaken)
+}
+
 func storeRefusal(err error) *messages.Refusal {
-	if errors.Is(err, persistence.ErrConflict) {
+	if changedElsewhere(err) {
 		return &messages.Refusal{Code: messages.CodeBusy, Detail: "the object was changed elsewhere at the same time", RetryAfterMs: 200}
 	}
 	return &messages.Refusal{Code: messages.CodeStoreUnavailable,

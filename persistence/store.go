@@ -6,6 +6,7 @@ package persistence
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // Errors of every backend. Callers compare with errors.Is.
@@ -17,6 +18,10 @@ var (
 	// ErrUncertain: the write may or may not have happened. The caller must
 	// forget what it believes and load again.
 	ErrUncertain = errors.New("persistence: outcome of the write is unknown")
+	// ErrOvertaken is an ErrUncertain that reading decides: the store repeated the write
+	// after it lost the answer, and the record had been changed by then, perhaps also by
+	// this write. It is not under way any more.
+	ErrOvertaken = fmt.Errorf("%w: it was sent twice, and the record was changed since", ErrUncertain)
 	// ErrUnavailable: nothing was written or read; trying later may help.
 	ErrUnavailable = errors.New("persistence: store unavailable")
 	// ErrTooLarge: Data is larger than MaxDataSize or the key larger than

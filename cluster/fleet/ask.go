@@ -25,6 +25,13 @@ const lostAfter = 3 * resend
 // deadPause is how long a grain that just ended is given to be forgotten.
 const deadPause = 5 * time.Millisecond
 
+// A refusal that asks to be tried again within soon is obeyed here, at most mostTries
+// times: the grain was changed elsewhere or is moving, and its owner will have settled.
+const (
+	soon      = 250 * time.Millisecond
+	mostTries = 2
+)
+
 // Notes of a question to itself: it is to be sent again; its refusal has waited.
 type (
 	sendAgain struct{}
@@ -72,7 +79,8 @@ func (a *asking) Stop(*actor.PID) {}
 // another broker does not answer for a second.
 // A question that was sent more than once is refused only when each copy was: as long as
 // one may still be acted upon, a refusal of another one would be a lie, but see isFinal.
-// A broker that is out of contact with the fleet gives up early.
+// A refusal that is to pass within a moment is waited for. A broker that is out of contact
+// with the fleet gives up early.
 func (f *Fleet) Ask(ctx context.Context, calls []Call) []any {
 	a := &asking{answers: make(chan answer, 4*len(calls)+16)}
 	self, _ := f.system.ProcessRegistry.Add(a, askName+f.system.ProcessRegistry.NextId())
@@ -105,6 +113,7 @@ type round struct {
 type copies struct {
 	owner   string // of the latest
 	due     int    // not answered yet
+	tries   int    // after refusals that asked for one
 	refused *messages.Refusal
 }
 
@@ -167,7 +176,11 @@ func (r *round) take(a answer) {
 	case *copiesDue:
 		r.settle(i, undecided(copies.refused))
 	case *messages.Refusal:
-		if copies.due--; copies.due <= 0 || isFinal(r.calls[i].Msg, m) {
+		copies.due--
+		if wait, ok := passing(m); ok && copies.refused == nil && copies.tries < mostTries {
+			copies.tries++
+			r.later(wait, a.to, &sendAgain{})
+		} else if copies.due <= 0 || isFinal(r.calls[i].Msg, m) {
 			r.settle(i, m)
 		} else if copies.refused == nil {
 			copies.refused = m
@@ -185,6 +198,12 @@ func (r *round) settle(i int, answer any) {
 
 func (r *round) later(d time.Duration, to uint32, note any) {
 	time.AfterFunc(d, func() { r.asking.SendUserMessage(&actor.PID{RequestId: to}, note) })
+}
+
+// passing says after which time a refusal is likely to be over.
+func passing(m *messages.Refusal) (wait time.Duration, ok bool) {
+	wait = time.Duration(m.GetRetryAfterMs()) * time.Millisecond
+	return wait, m.GetCode() == messages.CodeBusy && wait > 0 && wait <= soon
 }
 
 // isFinal says that no copy of a question can change what this refusal says: of a session

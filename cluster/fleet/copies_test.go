@@ -40,6 +40,34 @@ func TestAsk_RefusalWaitsForTheOtherCopies(t *testing.T) {
 	}
 }
 
+// The grain was changed elsewhere or is moving: that passes, and nobody has to hear of it
+// unless it lasts.
+func TestAsk_ARefusalForAMomentIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	busy := &messages.Refusal{Code: messages.CodeBusy, RetryAfterMs: 200}
+	later := &messages.Refusal{Code: messages.CodeBusy, RetryAfterMs: 1000}
+	for name, c := range map[string]struct {
+		answers []*messages.Refusal
+		settled bool
+	}{
+		"once":                 {[]*messages.Refusal{busy}, false},
+		"after each trial":     {[]*messages.Refusal{busy, busy, busy}, true},
+		"for more than that":   {[]*messages.Refusal{later}, true},
+		"another one after it": {[]*messages.Refusal{busy, {Code: messages.CodeNoServer}}, true},
+	} {
+		a := &asking{answers: make(chan answer, 4)}
+		r := round{calls: []Call{{Msg: &messages.DeleteSession{}}}, asking: a, out: make([]any, 1), sent: []copies{{due: 1}}, open: 1}
+		for i, m := range c.answers {
+			r.take(answer{1, m})
+			if i < len(c.answers)-1 {
+				require.IsType(t, &sendAgain{}, (<-a.answers).msg, name)
+				r.sent[0].due++
+			}
+		}
+		require.Equal(t, c.settled, r.out[0] != nil, name)
+	}
+}
+
 // F1: a delete is sent again by a client whose broker died, which had done it. The owner
 // that is dead does not answer, and need not: the new one has found the session deleted.
 func TestAsk_WhatIsDeletedIsNotWaitedFor(t *testing.T) {

@@ -203,8 +203,12 @@ func (c courier) mine(ctx actor.Context, env *messages.Envelope) bool {
 }
 
 func (c courier) refuse(ctx actor.Context, env *messages.Envelope, code, detail string) {
+	after := int64(1000)
+	if code == messages.CodeBusy {
+		after = 200 // see passing
+	}
 	if env.GetSender() != nil {
-		ctx.Send(env.GetSender(), &messages.Refusal{Code: code, Detail: detail, RetryAfterMs: 1000})
+		ctx.Send(env.GetSender(), &messages.Refusal{Code: code, Detail: detail, RetryAfterMs: after})
 	}
 }
 

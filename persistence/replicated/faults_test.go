@@ -288,6 +288,7 @@ func TestReplicated_AConflictOfARepeatedWriteIsUncertain(t *testing.T) {
 		return err
 	})
 	_, err := b.Save(t.Context(), persistence.Record{Key: key("x"), Version: version, Data: []byte("mine")})
+	require.ErrorIs(t, err, persistence.ErrOvertaken)
 	require.ErrorIs(t, err, persistence.ErrUncertain)
 	require.NotErrorIs(t, err, persistence.ErrConflict)
 }

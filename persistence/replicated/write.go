@@ -101,11 +101,11 @@ func (s *Store) send(ctx context.Context, role Role, batch []change) ([]result, 
 }
 
 // meaning is a result in the words of a store. If an earlier try may have arrived, what
-// stands against this one may be behind that.
+// stands against this one may be behind that: only a read tells.
 func (r result) meaning(c change, tried bool) persistence.Result {
 	switch {
 	case tried && (r.Code == codeConflict || r.Code == codeNotFound):
-		return persistence.Result{Err: fmt.Errorf("%w: it was sent twice, and somebody changed the record since", persistence.ErrUncertain)}
+		return persistence.Result{Err: persistence.ErrOvertaken}
 	case r.Code == codeConflict:
 		return persistence.Result{Err: persistence.ErrConflict}
 	case r.Code == codeNotFound:

@@ -226,9 +226,9 @@ func (l *load) try(b *broker, path string, body, out any) (again bool, err error
 			return false, err
 		}
 		if r, ok := out.(*results); ok && len(r.UnsuccessfulList) == 1 {
-			if code := r.UnsuccessfulList[0].FailureCode; slices.Contains(retryable, code) {
+			if failure := r.UnsuccessfulList[0]; slices.Contains(retryable, failure.FailureCode) {
 				*r = results{}
-				return true, errors.New(code)
+				return true, fmt.Errorf("%s %s", failure.FailureCode, failure.FailureReason)
 			}
 		}
 		return false, nil

@@ -134,6 +134,8 @@ func (o *belongings) admit(b *broker, name string) {
 	o.f.at(b).awaitServer(name, "AVAILABLE", "")
 }
 
+const wipeNoticed = "The records in the store were deleted"
+
 // F20: a Consul that comes back empty. The brokers write everything back by themselves,
 // and then each of them can be restarted.
 func TestFleet_SurvivesARollingRestartAfterAWipe(t *testing.T) {
@@ -141,6 +143,14 @@ func TestFleet_SurvivesARollingRestartAfterAWipe(t *testing.T) {
 	o := f.belongings()
 	f.consul.Wipe()
 	o.awaitStored()
+	for _, b := range f.brokers { // one that is restarted before it looks would not say so
+		await(t, b.url()+" to notice the wipe", func() error {
+			if !strings.Contains(b.log.String(), wipeNoticed) {
+				return errors.New("said nothing")
+			}
+			return nil
+		})
+	}
 	for i, b := range f.brokers {
 		require.Zero(t, b.proc.stop())
 		b.start()
@@ -149,7 +159,7 @@ func TestFleet_SurvivesARollingRestartAfterAWipe(t *testing.T) {
 	}
 	for _, b := range f.brokers {
 		o.check(b)
-		require.Equal(t, 1, strings.Count(b.log.String(), "The records in the store were deleted"), "said once")
+		require.Equal(t, 1, strings.Count(b.log.String(), wipeNoticed), "said once")
 	}
 	require.NotContains(t, f.logs(), "panic")
 }
