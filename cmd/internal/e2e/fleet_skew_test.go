@@ -141,9 +141,13 @@ func TestFleet_OfTwoVersionsServesEveryOperation(t *testing.T) {
 		"later-ours":  later.startHost("later-ours", hostOptions{perUser: -1}),
 		"later-later": later.startHost("later-later", hostOptions{perUser: -1, agent: after.agent}),
 	}
-	for _, b := range f.brokers {
-		for name, h := range hosts {
+	for _, b := range f.brokers { // both: a session is placed by its owner, who hears of a host a moment after or before the others
+		for name := range hosts {
 			f.at(b).awaitServer(name, "AVAILABLE", "")
+		}
+	}
+	for _, b := range f.brokers {
+		for _, h := range hosts {
 			f.operate(b, h) // the session falls to either broker
 		}
 	}
