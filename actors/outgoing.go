@@ -10,7 +10,8 @@ import (
 
 // holdTime is how long pictures of servers are held back that nobody waits for: the session
 // goes with them for which the place was taken, and of several pictures only the newest.
-// Only placers look at them, and the server's grain has the last word.
+// Only placers look at them, and the server's grain has the last word. Whether a server takes
+// sessions at all is not held back: clients act upon it.
 const holdTime = 5 * time.Millisecond
 
 // outgoing is what the others are told with the next update. The order within one does not

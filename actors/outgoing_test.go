@@ -25,6 +25,7 @@ func TestRoster_TellsTheNewestOfEachServerWithASession(t *testing.T) {
 	w := newWorld(t)
 	o := newOther(w)
 	o.sync(7)
+	o.hearsOf(&messages.ServerView{Id: "a", Version: 0})
 	for _, version := range []int64{1, 2, 3} {
 		w.deps.Roster.tell(&publishServer{view: &messages.ServerView{Id: "a", Version: version}})
 	}
@@ -39,12 +40,33 @@ func TestRoster_TellsTheNewestOfEachServerWithASession(t *testing.T) {
 	require.NoError(t, future.Wait())
 }
 
+// hearsOf: what decides whether a server takes sessions is told at once.
+func (o *otherRoster) hearsOf(v *messages.ServerView) {
+	o.w.t.Helper()
+	o.w.deps.Roster.tell(&publishServer{view: v})
+	require.Equal(o.w.t, v.GetVersion(), o.next().GetServers()[0].GetVersion())
+}
+
+// A client that was shown by one broker that a server is available creates at another.
+func TestRoster_TellsAtOnceThatAServerIsAvailable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := newOther(w)
+	o.sync(7)
+	for i, availability := range []messages.Availability{
+		messages.Availability_AVAILABILITY_UNAVAILABLE, messages.Availability_AVAILABILITY_AVAILABLE,
+	} {
+		o.hearsOf(&messages.ServerView{Id: "a", Version: int64(i + 1), Availability: availability})
+	}
+}
+
 // Without one it is told soon.
 func TestRoster_TellsOfAServerAlsoAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o := newOther(w)
 	o.sync(7)
+	o.hearsOf(&messages.ServerView{Id: "a", Version: 0})
 	for version := range int64(3) {
 		w.deps.Roster.tell(&publishServer{view: &messages.ServerView{Id: "a", Version: version + 1}})
 		o.shows("")

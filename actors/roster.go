@@ -123,9 +123,13 @@ func (r *rosterActor) Receive(ctx actor.Context) {
 		}
 		r.later(ctx, m.replyTo, m.answer)
 	case *publishServer:
+		before, known := r.builder.Snapshot().Server(m.view.GetId())
 		if r.builder.PutServer(m.view) {
 			ctx.Send(r.deps.Placer, m.view)
 			r.replication.out.server(m.view)
+			if !known || before.View.GetAvailability() != m.view.GetAvailability() { // clients wait for that
+				r.replication.out.urgent = true
+			}
 		}
 		r.later(ctx, m.replyTo, m.answer)
 	case *removeSession:
