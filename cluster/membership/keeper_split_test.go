@@ -22,6 +22,10 @@ func TestKeeper_WaitsToJoinUntilItReachesTheMembers(t *testing.T) {
 	o := quick(t)
 	registry := membership.NewMemory(o.TTL)
 	a := start(t, registry, o, "a")
+	await(t, "it to be listed: who is not may be dead", func() bool {
+		entries, err := a.Listed(t.Context())
+		return err == nil && len(entries) == 1
+	})
 	var healed atomic.Bool
 	asked := func(context.Context, membership.Member) error {
 		if healed.Load() {
