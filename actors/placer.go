@@ -19,6 +19,9 @@ const (
 	maxTries = 16
 	// reserveTime is how long a server grain has to answer.
 	reserveTime = 2 * time.Second
+	// hearsay is how long a broker among others is given to hear of a server that others
+	// show already: only then is it believed that none fits.
+	hearsay = 100 * time.Millisecond
 	// parsedExpressions bounds the cache of parsed requirements.
 	parsedExpressions = 1024
 )
@@ -33,6 +36,7 @@ type placer struct {
 	pending map[string]*placing // by session id
 	watcher *actor.PID          // the queue, if it lives on this broker
 	told    bool                // it was told of new room and has not been since
+	company bool                // other brokers show servers too
 }
 
 type placing struct {
@@ -42,6 +46,7 @@ type placing struct {
 	serverID string // asked now
 	tries    int
 	deadline time.Time
+	listened bool // to what others show, before it is refused
 }
 
 // watchRoom makes the sender known as the one to wake when room appears.
@@ -51,6 +56,12 @@ type reserveOverdue struct {
 	sessionID string
 	tries     int
 }
+
+// inCompany says whether there are other brokers.
+type inCompany struct{ others bool }
+
+// listenedFor ends the time to hear of servers for a session.
+type listenedFor struct{ sessionID string }
 
 // roomTold ends a burst of news about room.
 type roomTold struct{}
@@ -93,6 +104,12 @@ func (p *placer) Receive(ctx actor.Context) {
 		p.watcher = m.pid
 	case *roomTold:
 		p.told = false
+	case *inCompany:
+		p.company = m.others
+	case *listenedFor:
+		if w := p.pending[m.sessionID]; w != nil && w.serverID == "" {
+			p.try(ctx, w)
+		}
 	case *reserveOverdue:
 		p.onOverdue(ctx, m)
 	case actor.SystemMessage, actor.AutoReceiveMessage:
@@ -131,6 +148,10 @@ func (p *placer) parse(text string) (*requirements.Expr, error) {
 // try asks the best server that is left.
 func (p *placer) try(ctx actor.Context, w *placing) {
 	serverID, no := p.index.Pick(w.request)
+	if no != nil && p.company && !w.listened {
+		p.listen(ctx, w)
+		return
+	}
 	if no != nil || w.tries >= maxTries {
 		delete(p.pending, w.place.GetSessionId())
 		w.answer(ctx, refused(w.place, noServer(no)))
@@ -145,6 +166,17 @@ func (p *placer) try(ctx actor.Context, w *placing) {
 		Owner: w.request.Owner, Type: w.request.Type}, ctx.Self())
 	root, self := p.deps.System.Root, ctx.Self()
 	p.deps.Clock.At(w.deadline, func() { root.Send(self, &reserveOverdue{id, tries}) })
+}
+
+// listen tries again in a moment: a client may have seen a server at another broker
+// that this one has not heard of yet.
+func (p *placer) listen(ctx actor.Context, w *placing) {
+	w.listened, w.serverID = true, ""
+	w.tries++ // the server that was asked last is not waited for any more
+	id := w.place.GetSessionId()
+	p.pending[id] = w
+	root, self := p.deps.System.Root, ctx.Self()
+	p.deps.Clock.At(p.deps.Clock.Now().Add(hearsay), func() { root.Send(self, &listenedFor{id}) })
 }
 
 func (p *placer) onReserved(ctx actor.Context, m *messages.SlotReserved) {

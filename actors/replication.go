@@ -115,6 +115,7 @@ func (r *rosterActor) onRostersChanged(ctx actor.Context, m *RostersChanged) {
 			r.pull(ctx, other, &messages.RosterPull{})
 		}
 	}
+	ctx.Send(r.deps.Placer, &inCompany{!p.alone()})
 	for _, other := range gone {
 		r.inherit(ctx, other)
 	}

@@ -32,10 +32,6 @@ const (
 	mostTries = 2
 )
 
-// hearsay is how long a broker among others is given to hear of a host that others show:
-// only then is it believed that there is none.
-const hearsay = 100 * time.Millisecond
-
 // Notes of a question to itself: it is to be sent again; its refusal has waited.
 type (
 	sendAgain struct{}
@@ -89,8 +85,7 @@ func (f *Fleet) Ask(ctx context.Context, calls []Call) []any {
 	a := &asking{answers: make(chan answer, 4*len(calls)+16)}
 	self, _ := f.system.ProcessRegistry.Add(a, askName+f.system.ProcessRegistry.NextId())
 	defer f.system.ProcessRegistry.Remove(self)
-	r := round{f: f, asking: a, calls: calls, self: self, out: make([]any, len(calls)), sent: make([]copies, len(calls)), open: len(calls),
-		many: len(f.source.Current().Members) > 1}
+	r := round{f: f, asking: a, calls: calls, self: self, out: make([]any, len(calls)), sent: make([]copies, len(calls)), open: len(calls)}
 	for i := range calls {
 		r.send(i)
 	}
@@ -112,7 +107,6 @@ type round struct {
 	out    []any
 	sent   []copies
 	open   int
-	many   bool // brokers
 }
 
 // copies are where one question went and what came back.
@@ -183,7 +177,7 @@ func (r *round) take(a answer) {
 		r.settle(i, undecided(copies.refused))
 	case *messages.Refusal:
 		copies.due--
-		if wait, most := r.passing(m); copies.refused == nil && copies.tries < most {
+		if wait := passesIn(m); wait > 0 && copies.refused == nil && copies.tries < mostTries {
 			copies.tries++
 			r.later(wait, a.to, &sendAgain{})
 		} else if copies.due <= 0 || isFinal(r.calls[i].Msg, m) {
@@ -206,16 +200,13 @@ func (r *round) later(d time.Duration, to uint32, note any) {
 	time.AfterFunc(d, func() { r.asking.SendUserMessage(&actor.PID{RequestId: to}, note) })
 }
 
-// passing says after which time a refusal is likely to be over, and how often to try.
-func (r *round) passing(m *messages.Refusal) (wait time.Duration, most int) {
-	wait = time.Duration(m.GetRetryAfterMs()) * time.Millisecond
-	switch {
-	case m.GetCode() == messages.CodeBusy && wait > 0 && wait <= soon:
-		return wait, mostTries
-	case m.GetCode() == messages.CodeNoServer && r.many:
-		return hearsay, 1
+// passesIn is how soon a refusal is likely to be over; 0 if it is not for a moment only.
+func passesIn(m *messages.Refusal) time.Duration {
+	wait := time.Duration(m.GetRetryAfterMs()) * time.Millisecond
+	if m.GetCode() != messages.CodeBusy || wait > soon {
+		return 0
 	}
-	return 0, 0
+	return wait
 }
 
 // isFinal says that no copy of a question can change what this refusal says: of a session

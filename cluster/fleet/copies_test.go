@@ -68,24 +68,6 @@ func TestAsk_ARefusalForAMomentIsTriedAgain(t *testing.T) {
 	}
 }
 
-// Another broker shows a host that the one which places has not heard of yet.
-func TestAsk_NoServerIsBelievedWhenTheNewsHadTime(t *testing.T) {
-	t.Parallel()
-	for _, many := range []bool{false, true} {
-		a := &asking{answers: make(chan answer, 4)}
-		r := round{calls: []Call{{Msg: &messages.CreateSession{}}}, asking: a, out: make([]any, 1), sent: []copies{{due: 1}}, open: 1, many: many}
-		none := &messages.Refusal{Code: messages.CodeNoServer, RetryAfterMs: 1000}
-		r.take(answer{1, none})
-		if many {
-			require.Nil(t, r.out[0])
-			require.IsType(t, &sendAgain{}, (<-a.answers).msg)
-			r.sent[0].due++
-			r.take(answer{1, none})
-		}
-		require.Equal(t, none, r.out[0])
-	}
-}
-
 // F1: a delete is sent again by a client whose broker died, which had done it. The owner
 // that is dead does not answer, and need not: the new one has found the session deleted.
 func TestAsk_WhatIsDeletedIsNotWaitedFor(t *testing.T) {
