@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -18,12 +17,7 @@ func TestIdentity_ServerOfAnotherAgentClientIsNotGivenAway(t *testing.T) {
 	h := w.host("a").connect()
 	w.accepted("s-1", "ann")
 	w.awaitState("s-1", ready)
-	await(t, "the record", func() error {
-		if len(w.scan(RecordServer)) != 1 {
-			return fmt.Errorf("none")
-		}
-		return nil
-	})
+	w.awaitRecords(RecordServer, 1)
 	h.disconnect()
 	thief := w.host("a")
 	thief.machine, thief.client = "machine-of-mallory", "client-2"
@@ -71,13 +65,7 @@ func TestIdentity_ClaimantThatWentAwayIsForgotten(t *testing.T) {
 	w.clock.Advance(w.deps.Config.Probe) // the holder did not answer in time
 	w.handled("a")
 	h.disconnect()
-	await(t, "the server to be unreachable", func() error {
-		w.clock.Advance(time.Second)
-		if w.server("a").GetReachable() {
-			return fmt.Errorf("reachable without an agent")
-		}
-		return nil
-	})
+	w.awaitUnreachable("a")
 }
 
 // An operator who turns agent authorization off locks out nobody.
@@ -85,12 +73,7 @@ func TestIdentity_WithoutAgentClientsEverybodyIsBelieved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	h := w.host("a").connect()
-	await(t, "the record", func() error {
-		if len(w.scan(RecordServer)) != 1 {
-			return fmt.Errorf("none")
-		}
-		return nil
-	})
+	w.awaitRecords(RecordServer, 1)
 	h.disconnect()
 	h.client = ""
 	h.connect()

@@ -256,12 +256,7 @@ func TestWipe_AServerWithoutAnAgent(t *testing.T) {
 		return nil
 	})
 	w.peers.Tell(messages.KindServer, "lost", &messages.Wake{Check: true}, nil)
-	await(t, "the record", func() error {
-		if n := len(w.scan(RecordServer)); n != 1 {
-			return fmt.Errorf("there are %d", n)
-		}
-		return nil
-	})
+	w.awaitRecords(RecordServer, 1)
 	record := &messages.ServerRecord{}
 	require.NoError(t, proto.Unmarshal(w.scan(RecordServer)[0].Data, record))
 	require.True(t, record.GetClosed())

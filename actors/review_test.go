@@ -125,12 +125,7 @@ func TestFound_TooManySessionsOfOneHostAreLeftOut(t *testing.T) {
 	})
 	h.report()
 	w.handled("a")
-	await(t, "the first thousand to be taken in", func() error {
-		if n := len(w.scan(RecordSession)); n != maxExternal {
-			return fmt.Errorf("%d", n)
-		}
-		return nil
-	})
+	w.awaitRecords(RecordSession, maxExternal)
 	require.Nil(t, w.view("long"))
 }
 
@@ -194,10 +189,7 @@ func TestRestart_AwayServerIsNotTakenForAlive(t *testing.T) {
 	w := worldOver(t, store)
 	h := w.host("a").connect()
 	h.disconnect()
-	w.awaitServer("a", "to be unreachable", func(s *messages.ServerView) bool {
-		w.clock.Advance(time.Second)
-		return !s.GetReachable()
-	})
+	w.awaitUnreachable("a")
 	await(t, "that to be stored", func() error {
 		var record messages.ServerRecord
 		if err := proto.Unmarshal(w.scan(RecordServer)[0].Data, &record); err != nil || !record.GetUnreachable() {
@@ -240,13 +232,7 @@ func TestLink_ThatEndsWithoutAWordIsNoticed(t *testing.T) {
 	h := w.host("a").connect()
 	w.deps.System.Root.Stop(h.link.pid)
 	<-h.closed
-	await(t, "the server to be unreachable", func() error {
-		w.clock.Advance(time.Second)
-		if w.server("a").GetReachable() {
-			return fmt.Errorf("reachable without an agent")
-		}
-		return nil
-	})
+	w.awaitUnreachable("a")
 	h.connect()
 }
 

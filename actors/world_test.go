@@ -207,6 +207,26 @@ func (w *world) awaitServer(id, what string, holds func(*messages.ServerView) bo
 	})
 }
 
+// awaitUnreachable lets the time pass that an agent may be away.
+func (w *world) awaitUnreachable(id string) {
+	w.t.Helper()
+	w.awaitServer(id, "to be unreachable", func(s *messages.ServerView) bool {
+		w.clock.Advance(time.Second)
+		return !s.GetReachable()
+	})
+}
+
+// awaitRecords waits until the store holds n of a kind.
+func (w *world) awaitRecords(kind string, n int) {
+	w.t.Helper()
+	await(w.t, fmt.Sprintf("%d records of the kind %s", n, kind), func() error {
+		if got := len(w.scan(kind)); got != n {
+			return fmt.Errorf("there are %d", got)
+		}
+		return nil
+	})
+}
+
 // await polls until try succeeds; on failure the last reason is shown.
 func await(t testing.TB, what string, try func() error) {
 	t.Helper()
