@@ -51,3 +51,14 @@ func TestPlacer_AloneRefusesAtOnce(t *testing.T) {
 	w.deps.Roster.SetOthers(&RostersChanged{Self: "self"})
 	w.noPlace(w.place("s-1", ""), messages.CodeNoServer)
 }
+
+// The queue is told of every server that appears, and tries one session after the other.
+func TestPlacer_KeepsTheQueueWaitingForNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	newOther(w).sync(7)
+	queue := actor.NewFuture(w.deps.System, dropTime)
+	w.deps.System.Root.Send(w.deps.Placer, &watchRoom{queue.PID()})
+	w.deps.System.Root.RequestWithCustomSender(w.deps.Placer, &messages.PlaceSession{SessionId: "s-1", Owner: "ann"}, queue.PID())
+	w.noPlace(queue, messages.CodeNoServer)
+}

@@ -130,8 +130,9 @@ func (p *placer) onPlace(ctx actor.Context, m *messages.PlaceSession) {
 		ctx.Respond(refused(m, &messages.Refusal{Code: messages.CodeRequirements, Detail: err.Error()}))
 		return
 	}
-	p.try(ctx, &placing{place: m, askers: []*actor.PID{ctx.Sender()}, request: placement.Request{Owner: m.GetOwner(), Type: m.GetType(),
-		Requirements: expr, Avoid: m.GetAvoidServers()}})
+	queued := p.watcher != nil && p.watcher.Equal(ctx.Sender()) // it is told of every server that appears
+	p.try(ctx, &placing{place: m, askers: []*actor.PID{ctx.Sender()}, listened: queued,
+		request: placement.Request{Owner: m.GetOwner(), Type: m.GetType(), Requirements: expr, Avoid: m.GetAvoidServers()}})
 }
 
 func (p *placer) parse(text string) (*requirements.Expr, error) {
