@@ -192,7 +192,7 @@ func (s *situation) expel(p *proposal) {
 		p.removed, p.why = s.dead(p.next)
 	}
 	if p.removed != "" {
-		p.next = p.next.without(gone{ID: p.removed, UnixMS: s.now.UnixMilli(), Left: s.left[p.removed]})
+		p.next = p.next.without(gone{ID: p.removed, UnixMS: s.now.UnixMilli(), Left: s.left[p.removed]}, s.healthy)
 	}
 }
 

@@ -252,6 +252,25 @@ func TestDecide_WhatItRemembersOfTheRemovedIsBounded(t *testing.T) {
 	require.NoError(t, p.next.check())
 }
 
+// Consul keeps listing those whose removal its agents may not write (acl.tokens.agent).
+func TestDecide_RemembersTheRemovedThatAreStillListed(t *testing.T) {
+	t.Parallel()
+	s := calm()
+	for i := range maxGone {
+		g := gone{ID: fmt.Sprintf("g%02d", i)}
+		s.stored.Gone = append(s.stored.Gone, g)
+		if i != 7 {
+			s.healthy[g.ID] = Entry{ID: g.ID, Address: g.ID + ":1", Protocol: Protocol, Oldest: OldestProtocol}
+		}
+	}
+	s.lose("b")
+	p := decide(s)
+	require.True(t, p.next.removed("g00"))
+	require.False(t, p.next.removed("g07"), "of this one nobody speaks any more")
+	require.True(t, p.next.removed("b"))
+	require.NoError(t, p.next.check())
+}
+
 var ids = []string{"a", "b", "c", "d", "e", "f"}
 
 func anySet(t *rapid.T, label string) []string {

@@ -185,13 +185,26 @@ func (d *document) with(e Entry) *document {
 	return &n
 }
 
-func (d *document) without(g gone) *document {
+// Listed are those whom the registry lists.
+func (d *document) without(g gone, listed map[string]Entry) *document {
 	n := *d
 	n.Members = slices.DeleteFunc(slices.Clone(d.Members), func(m Entry) bool { return m.ID == g.ID })
-	n.Gone = append(slices.Clone(d.Gone), g)
-	n.Gone = n.Gone[max(0, len(n.Gone)-maxGone):]
+	n.Gone = forget(append(slices.Clone(d.Gone), g), listed)
 	n.Protocol = form(n.Members)
 	return &n
+}
+
+// forget bounds what is remembered. It begins with the oldest of whom the registry has
+// forgotten as well: whom it still lists would be added again.
+func forget(all []gone, listed map[string]Entry) []gone {
+	for len(all) > maxGone {
+		at := max(0, slices.IndexFunc(all, func(g gone) bool { _, ok := listed[g.ID]; return !ok }))
+		if at == len(all)-1 {
+			at = 0 // not the one that is removed now
+		}
+		all = slices.Delete(all, at, at+1)
+	}
+	return all
 }
 
 // form is the oldest version that all members speak.

@@ -87,8 +87,8 @@ func TestDocument_HasTheOldestFormThatAllKnow(t *testing.T) {
 	d = d.with(Entry{ID: "o", Address: "o:1", Protocol: 2, Oldest: 1})
 	require.Equal(t, 2, d.Protocol)
 	require.Equal(t, 2, d.view().Protocol)
-	require.Equal(t, 2, d.without(gone{ID: "o"}).Protocol)
-	require.Equal(t, 1, d.without(gone{ID: "n"}).Protocol)
+	require.Equal(t, 2, d.without(gone{ID: "o"}, nil).Protocol)
+	require.Equal(t, 1, d.without(gone{ID: "n"}, nil).Protocol)
 	require.True(t, compatible(d.Members[0], d.Members[1]))
 	require.False(t, compatible(d.Members[0], Entry{Protocol: 1, Oldest: 1}))
 }

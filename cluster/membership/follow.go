@@ -32,8 +32,11 @@ func (k *Keeper) observe() {
 		entries, index, err := k.registry.Healthy(ctx, after, k.opt.Heartbeat)
 		if err == nil {
 			k.mu.Lock()
-			k.listed(entries, asked, k.opt.Now(), k.opt.TTL)
+			now := k.opt.Now()
+			k.listed(entries, asked, now, k.opt.TTL)
+			ghosts := k.ghosts(now)
 			k.mu.Unlock()
+			k.report(&k.haunted, ghosts)
 			k.report(&k.failing, k.faulted(entries))
 			k.look()
 		}

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -9,6 +10,9 @@ import (
 
 // suspicion is how long a suspect stays one without an answer or a removal.
 const suspicion = 10 * time.Second
+
+// ghostly is how long the registry may list a broker that was removed.
+const ghostly = time.Minute
 
 // observed is what a Keeper saw of the fleet, guarded by its mutex.
 type observed struct {
@@ -33,6 +37,7 @@ type observed struct {
 	writes    outage
 	failing   outage // this broker, as the registry says
 	unreached outage // of a member, by a broker that wants to join
+	haunted   outage // by brokers that are gone
 }
 
 // probing is the state of asking one member.
@@ -66,6 +71,8 @@ func newObserved() observed {
 		beats:     registryOutage("keeping this broker listed"),
 		writes:    registryOutage("writing the fleet's view"),
 		failing:   outage{begins: "the registry counts this broker as failing", ends: "the registry counts this broker as healthy"},
+		haunted: outage{begins: "the registry lists brokers as healthy that are gone; can its agents take them away? (Consul: acl.tokens.agent)",
+			ends: "the registry lists nobody any more who is gone"},
 		unreached: outage{begins: "waits to join: a member of the fleet and this broker cannot reach each other", ends: "the members of the fleet can be reached"}}
 }
 
@@ -91,6 +98,25 @@ func (o *observed) listed(entries []Entry, asked, now time.Time, ttl time.Durati
 	}
 	o.missed(now)
 	o.crowded(now)
+}
+
+// ghosts says that brokers are listed as healthy that were removed long ago: nothing is
+// wrong as long as they are remembered, but that is bounded.
+func (o *observed) ghosts(now time.Time) error {
+	d := o.document()
+	if d == nil {
+		return nil
+	}
+	var listed []string
+	for _, g := range d.Gone {
+		if _, ok := o.healthy[g.ID]; ok && now.Sub(time.UnixMilli(g.UnixMS)) >= ghostly {
+			listed = append(listed, g.ID)
+		}
+	}
+	if len(listed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of them, the latest is %s", len(listed), listed[len(listed)-1])
 }
 
 // crowded suspects incarnations that share an address: all but one are no more. One that

@@ -46,6 +46,18 @@ func TestObserved_WhoWasRemovedCastsNoDoubtOnItsSuccessor(t *testing.T) {
 	require.Empty(t, listed(after, "old"), "an answer from before the new one was listed")
 }
 
+// Consul lists for ever whom its agents may not take away; a minute is no reason to speak.
+func TestObserved_SaysThatTheGoneAreStillListed(t *testing.T) {
+	t.Parallel()
+	o := newObserved()
+	o.stored = doc(3, "a")
+	o.stored.Gone = []gone{{ID: "old", UnixMS: ago(ghostly).UnixMilli()}, {ID: "late", UnixMS: ago(time.Second).UnixMilli()}, {ID: "forgotten"}}
+	o.healthy = map[string]Entry{"a": entry("a"), "late": entry("late")}
+	require.NoError(t, o.ghosts(noon))
+	o.healthy["old"] = entry("old")
+	require.ErrorContains(t, o.ghosts(noon), "1 of them, the latest is old")
+}
+
 // Brokers that are cut off from the registry together have no contact by each other's
 // word while another one says that it serves. When it is down for all they do, and when it
 // comes back it may serve one broker a moment before the next.

@@ -107,7 +107,7 @@ func (k *Keeper) reaches(s *situation, now time.Time) bool {
 			reached = false
 		}
 		if p.failures >= deadlyProbes && !p.gone {
-			k.unreached.note(k.log, now, fmt.Errorf("member %s at %s", m.ID, m.Address))
+			k.unreached.note(k.log, now, fmt.Errorf("member %s at %s, this broker at %s", m.ID, m.Address, k.self.Address))
 		}
 	}
 	if reached {
