@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"opensessionmanager/internal/certs"
 	"opensessionmanager/internal/consulapi"
@@ -58,6 +60,7 @@ func reason(err error) string {
 }
 
 func (l *loader) checkHosts() {
+	l.checkFleetHosts()
 	for _, field := range []*string{&l.cfg.Client.BindHost, &l.cfg.Agent.BindHost} {
 		if *field == "" || strings.ContainsAny(*field, " /,") {
 			l.refuse(l.of(field), quote(*field)+" is not an address", "write an IP address or a host name of this machine, 0.0.0.0 for all")
@@ -65,12 +68,33 @@ func (l *loader) checkHosts() {
 	}
 }
 
+// checkFleetHosts: what others are told must lead them here.
+func (l *loader) checkFleetHosts() {
+	f := &l.cfg.Fleet
+	if f.BindHost == "" || strings.ContainsAny(f.BindHost, " /,") {
+		l.refuse(l.of(&f.BindHost), quote(f.BindHost)+" is not an address", "write an IP address or a host name of this machine, 0.0.0.0 for all")
+	}
+	if f.Advertise == "" {
+		return
+	}
+	ip, err := netip.ParseAddr(f.Advertise)
+	switch {
+	case err == nil && ip.IsUnspecified():
+		l.refuse(l.of(&f.Advertise), quote(f.Advertise)+" leads nobody here", "write the address under which the other brokers reach this machine")
+	case err != nil && strings.ContainsFunc(f.Advertise, func(r rune) bool { return r > unicode.MaxASCII || !consulapi.Plain(byte(r)) }):
+		l.refuse(l.of(&f.Advertise), quote(f.Advertise)+" is neither an IP address nor a host name", "write it without a port, which is "+l.of(&f.Port).key)
+	}
+}
+
 // checkPorts refuses two listeners on one port: the second would fail to start.
 func (l *loader) checkPorts() {
 	taken := map[int]*option{}
 	ports := []*int{&l.cfg.Client.Port, &l.cfg.Agent.Port, &l.cfg.Admin.Port}
+	if l.cfg.Fleet.Discovers() || len(l.cfg.Consul.Addresses) > 0 {
+		ports = append(ports, &l.cfg.Fleet.Port)
+	}
 	if l.cfg.Fleet.Discovers() {
-		ports = append(ports, &l.cfg.Fleet.Port, &l.cfg.Fleet.DiscoveryPort)
+		ports = append(ports, &l.cfg.Fleet.DiscoveryPort)
 	}
 	for _, field := range ports {
 		o := l.of(field)
@@ -123,6 +147,9 @@ func (l *loader) checkConsul() {
 // password by mistake, so it is not repeated.
 func (l *loader) checkConsulAccess() {
 	c := &l.cfg.Consul
+	if err := consulapi.CheckPrefix(c.Prefix); err != nil && c.Prefix != "" {
+		l.refuse(l.of(&c.Prefix), reason(err), "write as in dcv-session-manager/, the same on each broker of the fleet")
+	}
 	for i, address := range c.Addresses {
 		if _, err := consulapi.ParseAddress(address, false); err != nil {
 			l.refuse(l.of(&c.Addresses), fmt.Sprintf("number %d: %v", i+1, err), "write as in 127.0.0.1:8500 or https://consul.example:8501")

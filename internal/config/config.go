@@ -187,7 +187,7 @@ type Logging struct {
 // and in which they keep what they share.
 type Consul struct {
 	Addresses  []string `prop:"consul-address" default:"" doc:"Consul agent, as in 127.0.0.1:8500 or https://consul.example:8501; several of one Consul cluster are separated by commas, and when one does not answer the next is asked. With it the brokers that name the same Consul and prefix are one fleet. Without it the broker is alone."`
-	Token      Secret   `prop:"consul-token" default:"" doc:"ACL token. It needs service:write for dcv-session-manager-broker, key:write below the prefix, and node:read for all nodes."`
+	Token      Secret   `prop:"consul-token" default:"" doc:"ACL token. It needs service:write for dcv-session-manager-broker, key:write below the prefix, and node:read for all nodes. Without a value it is CONSUL_HTTP_TOKEN of the environment, if that is set."`
 	CAFile     Path     `prop:"consul-ca-file" default:"" doc:"CA of the agent's certificate, PEM."`
 	CertFile   Path     `prop:"consul-cert-file" default:"" doc:"Certificate to show to the agent, PEM."`
 	KeyFile    Path     `prop:"consul-key-file" default:"" doc:"Its private key, PEM."`

@@ -66,6 +66,12 @@ func TestLoad_AConsulThatCannotBeReachedIsRefused(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"consul-address = a:8500, http://me:hush@b:8500":                                  ":1: consul-address: number 2: an address is not host:port",
+		"consul-address = ,":                                                              `:1: consul-address: "," names nothing`,
+		"consul-address = http://a:99999":                                                 ":1: consul-address: number 1: an address has a port",
+		"consul-address = a\nconsul-prefix = /":                                           ":2: consul-prefix: the prefix \"/\" begins with a slash",
+		"consul-address = a\nbroker-to-broker-advertised-host = 0.0.0.0":                  `:2: broker-to-broker-advertised-host: "0.0.0.0" leads nobody here`,
+		"consul-address = a\nbroker-to-broker-advertised-host = 10.0.0.1:47100":           `:2: broker-to-broker-advertised-host: "10.0.0.1:47100" is neither`,
+		"consul-address = a\nbroker-to-broker-port = 8443":                                ":2: broker-to-broker-port: port 8443 is also the one of",
 		"consul-address = ftp://consul":                                                   ":1: consul-address: number 1: an address has the scheme",
 		"consul-address = a\nconsul-ca-file = /nowhere/ca.pem":                            ":2: consul-ca-file: cannot be used: Error loading CA File",
 		"consul-address = a\nconsul-cert-file = /nowhere/c\nconsul-key-file = /nowhere/k": ":2: consul-cert-file: cannot be used",

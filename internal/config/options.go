@@ -89,7 +89,11 @@ func (o *option) set(text string) (fix string, err error) {
 	case o.field.Kind() == reflect.Bool:
 		return o.setBool(text)
 	case o.field.Kind() == reflect.Slice:
-		o.field.Set(reflect.ValueOf(splitList(text)))
+		list := splitList(text)
+		if len(list) == 0 { // a template whose variables are not set
+			return "write values between the commas, or remove the line", fmt.Errorf("%s names nothing", quote(text))
+		}
+		o.field.Set(reflect.ValueOf(list))
 	case o.field.CanInt():
 		return o.setNumber(text)
 	default:

@@ -4,12 +4,14 @@
 package consulapi
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -124,6 +126,9 @@ func ParseAddress(address string, secure bool) (*url.URL, error) {
 		where.RawQuery != "" || where.Fragment != "" {
 		return nil, errors.New("an address is not host:port, http://host:port or https://host:port")
 	}
+	if port, err := strconv.ParseUint(cmp.Or(where.Port(), "1"), 10, 16); err != nil || port == 0 {
+		return nil, errors.New("an address has a port that is not from 1 to 65535")
+	}
 	if where.Scheme != "http" && where.Scheme != "https" {
 		return nil, fmt.Errorf("an address has the scheme %q, which is neither http nor https", where.Scheme)
 	}
@@ -131,4 +136,31 @@ func ParseAddress(address string, secure bool) (*url.URL, error) {
 		where.Host = net.JoinHostPort(where.Hostname(), map[string]string{"http": "8500", "https": "8501"}[where.Scheme])
 	}
 	return where, nil
+}
+
+// maxPrefix bounds a prefix in bytes.
+const maxPrefix = 200
+
+// CheckPrefix admits what is safe in a key and in the path of a URL. A slash at the end
+// may be missing.
+func CheckPrefix(prefix string) error {
+	if len(prefix) > maxPrefix {
+		return fmt.Errorf("a prefix of %d bytes, at most %d", len(prefix), maxPrefix)
+	}
+	for part := range strings.SplitSeq(strings.TrimSuffix(prefix, "/"), "/") {
+		if part == "" || strings.Trim(part, ".") == "" {
+			return fmt.Errorf("the prefix %q begins with a slash or has an empty or dotted part", prefix)
+		}
+		for _, b := range []byte(part) {
+			if !Plain(b) {
+				return fmt.Errorf("the prefix %q may hold letters, digits and -_./ only", prefix)
+			}
+		}
+	}
+	return nil
+}
+
+// Plain says that a byte needs no escape in a part of a key.
+func Plain(b byte) bool {
+	return b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b == '-' || b == '_' || b == '.'
 }

@@ -104,8 +104,8 @@ var (
 // that it is not ready, while Consul is away; only ErrConfig is possible.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
-	if err := checkPrefix(cfg.Prefix); err != nil {
-		return nil, err
+	if err := consulapi.CheckPrefix(cfg.Prefix); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	all, err := connect(cfg)
 	if err != nil {
@@ -155,9 +155,9 @@ func encodeValue(data []byte) []byte {
 	return append(value, data...)
 }
 
-func decodeValue(value []byte) ([]byte, error) {
+func decodeValue(key string, value []byte) ([]byte, error) {
 	if len(value) == 0 || value[0] != format {
-		return nil, fmt.Errorf("%w: a value has another format than %q", persistence.ErrUnavailable, format)
+		return nil, fmt.Errorf("%w: the value of the key %q is no record of this program: take it away with consul kv delete", persistence.ErrUnavailable, key)
 	}
 	return value[1:], nil
 }

@@ -1,9 +1,6 @@
 package consul
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // A record's key in Consul is <prefix>records/<kind>/<escaped ID>. The escape keeps
 // two IDs apart, keeps their byte order, so that Consul lists them in the order of
@@ -80,28 +77,4 @@ func unescape(escaped string) (string, bool) {
 		i += 2
 	}
 	return string(id), true
-}
-
-const maxPrefixSize = 200
-
-// checkPrefix admits what is safe in a key and in the path of a URL.
-func checkPrefix(prefix string) error {
-	if len(prefix) > maxPrefixSize {
-		return fmt.Errorf("%w: prefix of %d bytes, at most %d", ErrConfig, len(prefix), maxPrefixSize)
-	}
-	for part := range strings.SplitSeq(strings.TrimSuffix(prefix, "/"), "/") {
-		if part == "" || strings.Trim(part, ".") == "" {
-			return fmt.Errorf("%w: prefix %q begins with a slash or has an empty or dotted part", ErrConfig, prefix)
-		}
-		for _, b := range []byte(part) {
-			if !plain(b) {
-				return fmt.Errorf("%w: prefix %q may hold letters, digits and -_./ only", ErrConfig, prefix)
-			}
-		}
-	}
-	return nil
-}
-
-func plain(b byte) bool {
-	return b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b == '-' || b == '_' || b == '.'
 }

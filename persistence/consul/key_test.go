@@ -74,7 +74,7 @@ func TestOpen_RefusesWhatCannotWork(t *testing.T) {
 		"prefix with a hole":    {Prefix: "a//b"},
 		"prefix with a space":   {Prefix: "a b"},
 		"prefix of one slash":   {Prefix: "/"},
-		"prefix too long":       {Prefix: strings.Repeat("p", maxPrefixSize+1)},
+		"prefix too long":       {Prefix: strings.Repeat("p", 201)},
 		"address with a path":   {Addresses: []string{"http://consul:8500/v1"}},
 		"address with a secret": {Addresses: []string{"http://user:secret@consul:8500"}},
 		"address of a socket":   {Addresses: []string{"unix:///run/consul"}},
@@ -99,4 +99,14 @@ func TestDecodeNames_SkipsWhatIsNotOurs(t *testing.T) {
 	}
 	require.Equal(t, []string{"b", "c"}, ids)
 	require.ErrorIs(t, persistence.Key{Kind: "thing", ID: "\xff"}.Check(), persistence.ErrInvalidKey)
+}
+
+// Somebody wrote by hand what is no record: whoever reads that is told where it stands.
+func TestValue_OfAnotherFormatIsNamed(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"", "foo"} {
+		_, err := decodeValue("fleet/records/session/a", []byte(value))
+		require.ErrorIs(t, err, persistence.ErrUnavailable)
+		require.ErrorContains(t, err, `"fleet/records/session/a"`)
+	}
 }

@@ -238,7 +238,7 @@ func (s sight) records() ([]persistence.Record, error) {
 		if err != nil {
 			return nil, err
 		}
-		data, err := decodeValue(pair.Value)
+		data, err := decodeValue(pair.Key, pair.Value)
 		if err != nil {
 			return nil, err
 		}
