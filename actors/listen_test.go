@@ -49,6 +49,7 @@ func TestPlacer_AloneRefusesAtOnce(t *testing.T) {
 	w.noPlace(w.place("s-1", ""), messages.CodeNoServer)
 	newOther(w)
 	w.deps.Roster.SetOthers(&RostersChanged{Self: "self"})
+	w.rosterHandled()
 	w.noPlace(w.place("s-1", ""), messages.CodeNoServer)
 }
 

@@ -36,7 +36,14 @@ func newOther(w *world) *otherRoster {
 		return o, pid.GetAddress() == otherAddress
 	})
 	w.deps.Roster.SetOthers(&RostersChanged{Self: "self", Others: map[string]string{"other": otherAddress}})
+	w.rosterHandled() // it has told the clock, too
 	return o
+}
+
+// rosterHandled waits until the roster has done what it was told before.
+func (w *world) rosterHandled() {
+	w.t.Helper()
+	require.NoError(w.t, w.deps.System.Root.RequestFuture(w.deps.Roster.pid, &messages.RosterPull{From: "nobody"}, dropTime).Wait())
 }
 
 // silent takes what is sent to it, and says nothing.
