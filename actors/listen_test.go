@@ -29,6 +29,10 @@ func TestPlacer_AmongOthersListensBeforeItRefuses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.host("a", limited(1, -1)).connect()
+	w.awaitServer("a", "to be available", func(s *messages.ServerView) bool {
+		return s.GetAvailability() == messages.Availability_AVAILABILITY_AVAILABLE
+	})
+	w.handled("a")
 	root, shown := w.deps.System.Root, w.server("a")
 	newOther(w).sync(7)
 	root.Send(w.deps.Placer, &serverGone{"a"})
