@@ -127,3 +127,40 @@ func TestDelete_OvertakenIsToBeTriedAgainSoon(t *testing.T) {
 	require.IsType(t, &messages.SessionView{}, w.delete("s-1", "ann", true))
 	w.awaitState("s-1", deleted)
 }
+
+// F1, promise 1: a create came again to a broker that has not heard of the session, and
+// waits there for a place. The host, on which the first one launched it, shows the session
+// and not a second one of that name.
+func TestFound_DuringARepeatedCreateIsNotASecondSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	deaf, dropped := w.deafPlacer()
+	deaf.Store(true)
+	h := w.host("a").connect()
+	future := actor.NewFuture(w.deps.System, 10*time.Second)
+	spec := &messages.SessionSpec{Name: "desk", Owner: "ann", Type: messages.SessionType_SESSION_TYPE_VIRTUAL}
+	w.peers.Tell(messages.KindSession, "s-1", &messages.CreateSession{SessionId: "s-1", Spec: spec, RequestDigest: []byte("digest of ann")}, future.PID())
+	<-dropped
+	w.storedElsewhere("s-1", "ann", "a")
+	h.start("s-1", "ann", "virtual")
+	for range 20 { // it would be asked under which name it is shown, and answer
+		h.report()
+		w.handled("a")
+	}
+	deaf.Store(false)
+	w.moves(messages.KindSession, "s-1")
+	w.wakes(messages.KindSession, "s-1")
+	await(t, "the session to be shown", func() error {
+		h.report()
+		return stateIs(w, "s-1", ready)
+	})
+	w.handled("a")
+	require.Equal(t, []string{"s-1"}, shownSessions(w))
+}
+
+func shownSessions(w *world) (ids []string) {
+	for _, e := range w.deps.views().SessionsOn("a") {
+		ids = append(ids, e.View.GetId())
+	}
+	return ids
+}

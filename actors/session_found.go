@@ -31,8 +31,9 @@ func (g *sessionGrain) onFound(ctx actor.Context, m *messages.SessionFound) {
 		g.apply(ctx, sighting(session.Moved, m.GetServerId(), m.GetMachineId(), seen), nil)
 	case m.GetAlias(): // the made-up name is taken as well: it cannot be shown
 		g.deps.Logger.Warn("session of a host left out: its name is taken", "session", g.id, "server", m.GetServerId())
-	case g.now.External || g.version == 0:
+	case g.now.External:
 		g.tellServer(m.GetServerId(), &messages.SessionTaken{ServerId: m.GetServerId(), DcvId: seen.GetId()})
+	case g.version == 0: // it is being made, and another activation may have launched it there. The next report asks again
 	case !g.now.OnHost() || slices.Contains(g.now.Tried, m.GetServerId()):
 		g.apply(ctx, sighting(session.Elsewhere, m.GetServerId(), m.GetMachineId(), seen), nil)
 	default: // it lives on its own host, or may; the other one is asked again with its next report
