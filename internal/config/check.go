@@ -60,20 +60,17 @@ func reason(err error) string {
 }
 
 func (l *loader) checkHosts() {
-	l.checkFleetHosts()
-	for _, field := range []*string{&l.cfg.Client.BindHost, &l.cfg.Agent.BindHost} {
+	l.checkAdvertised()
+	for _, field := range []*string{&l.cfg.Client.BindHost, &l.cfg.Agent.BindHost, &l.cfg.Fleet.BindHost} {
 		if *field == "" || strings.ContainsAny(*field, " /,") {
 			l.refuse(l.of(field), quote(*field)+" is not an address", "write an IP address or a host name of this machine, 0.0.0.0 for all")
 		}
 	}
 }
 
-// checkFleetHosts: what others are told must lead them here.
-func (l *loader) checkFleetHosts() {
+// checkAdvertised: what others are told must lead them here.
+func (l *loader) checkAdvertised() {
 	f := &l.cfg.Fleet
-	if f.BindHost == "" || strings.ContainsAny(f.BindHost, " /,") {
-		l.refuse(l.of(&f.BindHost), quote(f.BindHost)+" is not an address", "write an IP address or a host name of this machine, 0.0.0.0 for all")
-	}
 	if f.Advertise == "" {
 		return
 	}
